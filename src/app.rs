@@ -167,13 +167,15 @@ fn started(proxy: &proxy::Proxy, checks: Heartbeat) -> StartedParts {
     StartedParts { heartbeats, workers: proxy.counters().to_vec() }
 }
 
-/// Takes up the work that the store kept, and brings the services of files up to date.
+/// Records the start, takes up the work that the store kept, and brings the services of files up to date.
 async fn resume(
     registry: &Registry,
     config: &CheckedConfig,
     published: Option<&PublishedPort>,
     interfaces: &Lifecycle,
 ) -> StaticServices {
+    // Before anything else can be recorded, and before anybody can ask.
+    record(registry, Announce::ServerStarted).await;
     interfaces.spawn("guards", registry.clone().watch_guards(interfaces.stopping().clone()));
     registry.resume().into_iter().for_each(|request| interfaces.spawn_one("maintenance resumed", request));
     let mut services = StaticServices::new(registry.clone(), published.map(|port| port.service.clone()));
@@ -271,8 +273,6 @@ impl Server {
         // Tasks: the writer, the checker, the proxy, then the interfaces.
         let [core, interfaces, pipe] = [(); 3].map(|()| Lifecycle::new());
         core.spawn("writer", writer.run(core.stopping().clone()));
-        // Before anything else can be recorded, and before anybody can ask.
-        record(&registry, Announce::ServerStarted).await;
         let services = resume(&registry, config, published.as_ref(), &interfaces).await;
         table.load().assume_healthy();
         let acme = obtaining.start(config, &table, &interfaces)?;

@@ -9,6 +9,12 @@ use crate::traffic::AttemptFailure;
 /// A reason for the proxy to answer a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// There is no room for another connection.
+    TooManyConnections,
+    /// There is no memory for the rest of the request.
+    NoMemory,
+    /// The client speaks plain HTTP to the port of HTTPS.
+    PlainHttp,
     /// The message is malformed or can be read in two ways.
     BadRequest,
     /// The request has a transfer coding that the proxy does not pass on.
@@ -128,7 +134,7 @@ impl Refusal {
     /// Returns the status of the answer.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Refusal::BadRequest => StatusCode::BAD_REQUEST,
+            Refusal::PlainHttp | Refusal::BadRequest => StatusCode::BAD_REQUEST,
             Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Refusal::NoUpgrade => StatusCode::FORBIDDEN,
             Refusal::Unmatched => StatusCode::NOT_FOUND,
@@ -143,7 +149,9 @@ impl Refusal {
             Refusal::GatewayTooSlow | Refusal::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Maintenance
+            Refusal::TooManyConnections
+            | Refusal::NoMemory
+            | Refusal::Maintenance
             | Refusal::BreakerOpen { .. }
             | Refusal::Unhealthy
             | Refusal::Drained
@@ -156,8 +164,13 @@ impl Refusal {
         match self {
             Refusal::Limited { secs } | Refusal::BreakerOpen { secs } => Some(secs),
             Refusal::Maintenance => Some(MAINTENANCE_SECS),
-            Refusal::Unhealthy | Refusal::Drained | Refusal::NoRoom => Some(SOON_SECS),
-            Refusal::BadRequest
+            Refusal::TooManyConnections
+            | Refusal::NoMemory
+            | Refusal::Unhealthy
+            | Refusal::Drained
+            | Refusal::NoRoom => Some(SOON_SECS),
+            Refusal::PlainHttp
+            | Refusal::BadRequest
             | Refusal::UnknownCoding
             | Refusal::NoUpgrade
             | Refusal::Unmatched
@@ -178,6 +191,9 @@ impl Refusal {
     /// Returns the reason as one word for programs. These words do not change.
     pub(crate) fn reason(self) -> &'static str {
         match self {
+            Refusal::TooManyConnections => "too_many_connections",
+            Refusal::NoMemory => "no_memory",
+            Refusal::PlainHttp => "plain_http",
             Refusal::BadRequest => "bad_request",
             Refusal::UnknownCoding => "unknown_transfer_coding",
             Refusal::NoUpgrade => "upgrade_not_allowed",
@@ -205,11 +221,13 @@ impl Refusal {
     /// Returns the type of the error (RFC 9209 §2.3), where the attempt at a backend knows none.
     pub(crate) fn proxy_error(self) -> &'static str {
         match self {
-            Refusal::BadRequest
+            Refusal::PlainHttp
+            | Refusal::BadRequest
             | Refusal::UnknownCoding
             | Refusal::HeadTooLarge
             | Refusal::Expectation
             | Refusal::ClientTooSlow => "http_request_error",
+            Refusal::TooManyConnections | Refusal::NoMemory => "proxy_internal_error",
             Refusal::NoUpgrade
             | Refusal::Misdirected
             | Refusal::Method
@@ -230,6 +248,9 @@ impl Refusal {
     /// Returns the sentence on the page.
     pub(crate) fn sentence(self) -> Cow<'static, str> {
         let sentence = match self {
+            Refusal::TooManyConnections => "There are too many connections. Try again in a few seconds.",
+            Refusal::NoMemory => "There is no memory for the rest of the request. Try again in a few seconds.",
+            Refusal::PlainHttp => "This port speaks https, and the request came as plain http.",
             Refusal::BadRequest => "The request could not be understood.",
             Refusal::UnknownCoding => "The request's transfer coding is not supported.",
             Refusal::NoUpgrade => "This address does not change protocols.",
@@ -261,7 +282,10 @@ impl Refusal {
     pub(crate) fn closes(self) -> bool {
         matches!(
             self,
-            Refusal::BadRequest
+            Refusal::TooManyConnections
+                | Refusal::NoMemory
+                | Refusal::PlainHttp
+                | Refusal::BadRequest
                 | Refusal::UnknownCoding
                 | Refusal::Method
                 | Refusal::HeadTooLarge

@@ -158,7 +158,7 @@ fn digits(out: &mut Vec<u8>, mut number: u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::Value;
 
     use super::*;
@@ -201,7 +201,8 @@ mod tests {
         }
     }
 
-    fn bare(evil: &str) -> RequestView<'_> {
+    /// A request of which little is known, with this text in place of what a client sends.
+    pub(in crate::request_log) fn bare(evil: &str) -> RequestView<'_> {
         RequestView {
             trace_id: None,
             query: None,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::json::requests::RequestView;
 
-/// The most requests that each worker keeps of one kind: a status below 500, and the others.
+/// The most requests that each worker keeps of one kind: those that clients can make at will, and the others.
 pub const KEPT_MAX: usize = 512;
 
 /// The last requests that failed, and the last that were refused.
@@ -28,7 +28,7 @@ pub(super) struct KeptRequest {
 impl KeptRequests {
     /// Keeps a request. The oldest of its kind makes way.
     pub(super) fn push(&mut self, kept: KeptRequest) {
-        let is_refused = (400..500).contains(&kept.request.status);
+        let is_refused = (400..500).contains(&kept.request.status) || kept.request.route_id.is_none();
         let kind = if is_refused { &mut self.refused } else { &mut self.failed };
         if kind.len() >= KEPT_MAX {
             kind.pop_front();
@@ -45,5 +45,30 @@ impl KeptRequests {
     /// Returns all of them.
     pub(super) fn all(&self) -> Vec<KeptRequest> {
         self.failed.iter().chain(&self.refused).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RouteId;
+    use crate::request_log::json_line::tests::bare;
+
+    #[test]
+    fn what_clients_can_make_at_will_pushes_out_no_failure_of_a_route() {
+        let mut kept = KeptRequests::default();
+        let mut push = |id: &str, status, route_id| {
+            let request = RequestView { id: id.to_owned().into(), status, route_id, ..bare("") }.kept();
+            kept.push(KeptRequest { request: Arc::new(request), began: crate::clock::instant() });
+        };
+        push("failed", 502, Some(RouteId(1)));
+        push("broken off", 200, Some(RouteId(1)));
+        // Refused by a rule of the route, and without a route: unmatched, a loop, no room for the connection.
+        let at_will = [(429, Some(RouteId(1))), (404, None), (508, None), (503, None)];
+        for (status, route_id) in at_will {
+            (0..KEPT_MAX).for_each(|_| push("refused", status, route_id));
+        }
+        assert!(kept.find("failed").is_some() && kept.find("broken off").is_some());
+        assert_eq!(kept.all().len(), 2 + KEPT_MAX);
     }
 }

@@ -17,7 +17,6 @@ use crate::http1::{move_bytes, poll_write_slices};
 use crate::memory_budget::{MemoryFull, MemoryShare};
 use crate::proxy::client::conn_state::ConnStage;
 use crate::proxy::client::conn_state::ConnState;
-use crate::proxy::client::plain_refusal;
 use crate::proxy::client::transport::{ClientTransport, TLS_HANDSHAKE};
 use crate::proxy::limits::HEAD_BYTES_MAX;
 use crate::traffic::TargetEncoder;
@@ -222,19 +221,24 @@ impl<T: ClientTransport> ClientSocket<T> {
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.refused, true) {
             self.share.shrink();
-            self.state.heads().lose();
+            if self.state.expects_head() || !self.state.answers() {
+                // The task of the connection gives the answer at once, and polls again.
+                self.state.ask_for_refusal(StatusCode::SERVICE_UNAVAILABLE);
+                return Poll::Pending;
+            }
+        }
+        self.state.heads().lose();
+        if let Some(answer) = self.state.take_refusal() {
+            // It fits into the empty buffer of a socket, or is lost with the socket.
+            let _ = Pin::new(&mut self.socket).poll_write(cx, &answer);
             if self.state.expects_head() {
                 // hyper would hold the head for as long as the client takes to read the answer.
-                plain_refusal::refuse_for_memory(&mut self.socket, cx);
                 let _ = Pin::new(&mut self.socket).poll_shutdown(cx)?;
                 let _ = self.poll_linger(cx)?;
                 return Poll::Ready(Err(io::Error::other(MemoryFull)));
             }
-            if !self.state.answers() {
-                plain_refusal::refuse_for_memory(&mut self.socket, cx);
-            }
-            self.state.linger();
         }
+        self.state.linger();
         ready!(Pin::new(&mut *self).poll_shutdown(cx))?;
         Poll::Ready(Err(io::Error::other(MemoryFull)))
     }

@@ -77,7 +77,7 @@ pub(crate) struct ConnState {
     // A part of a response may be on its way to the socket.
     owes: AtomicBool,
     // The status with which hyper has refused a head, until there is an answer; 0 for none.
-    refused_head: AtomicU16,
+    wanted_refusal: AtomicU16,
     ticks: Ticks,
     heads: Mutex<RawHeads>,
     // Interim heads that go to the client before its response, and a flag that there are some.
@@ -90,7 +90,7 @@ impl ConnState {
         let (stage, since) = (AtomicU8::new(stage as u8), AtomicU32::new(ticks.now()));
         let [stuck, half_closed, finishes, lingers, has_interim] = [false; 5].map(AtomicBool::new);
         let [unframed, broken, owes] = [false; 3].map(AtomicBool::new);
-        let refused_head = AtomicU16::new(0);
+        let wanted_refusal = AtomicU16::new(0);
         let [due, silence_max] = [0, u32::MAX].map(AtomicU32::new);
         let (ticks, heads, interim) = (ticks.clone(), Mutex::default(), Mutex::default());
         Arc::new(Self {
@@ -105,7 +105,7 @@ impl ConnState {
             finishes,
             lingers,
             owes,
-            refused_head,
+            wanted_refusal,
             ticks,
             heads,
             has_interim,
@@ -225,20 +225,22 @@ impl ConnState {
         self.expects_head() && !self.owes.load(Ordering::Relaxed)
     }
 
-    /// Asks the task of the connection for an answer in place of hyper's, which has this status.
+    /// Asks the task of the connection for a refusal with this status, which takes the place of what hyper would answer.
     pub(crate) fn ask_for_refusal(&self, status: StatusCode) {
-        self.refused_head.store(status.as_u16(), Ordering::Relaxed);
+        self.wanted_refusal.store(status.as_u16(), Ordering::Relaxed);
     }
 
-    /// Returns the status of hyper's answer, if another one is asked for.
-    pub(crate) fn refused_head(&self) -> Option<StatusCode> {
-        let status = self.refused_head.load(Ordering::Relaxed);
+    /// Returns the status of the refusal that is asked for.
+    pub(crate) fn wanted_refusal(&self) -> Option<StatusCode> {
+        let status = self.wanted_refusal.load(Ordering::Relaxed);
         if status == 0 { None } else { StatusCode::from_u16(status).ok() }
     }
 
     /// Passes the answer that was asked for.
     pub(crate) fn pass_refusal(&self, answer: Vec<u8>) {
-        self.refused_head.store(0, Ordering::Relaxed);
+        self.wanted_refusal.store(0, Ordering::Relaxed);
+        // It takes the place of interim heads that were not sent yet.
+        self.has_interim.store(false, Ordering::Relaxed);
         *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 

@@ -13,7 +13,6 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::certificates::{Certificates, Selection, TlsIdentity};
 use crate::memory_budget::MemoryShare;
-use crate::proxy::client::plain_refusal;
 use crate::proxy::client::transport::{ClientTls, HandshakeSocket};
 
 /// The most bytes that a client may go on sending after its handshake failed.
@@ -35,17 +34,25 @@ pub(crate) struct HandshakeFailed;
 /// The reason why no HTTP follows, and the connection if it is still open.
 type HandshakeEnd = (io::Error, Option<HandshakeSocket>);
 
-/// Does the handshake. `allows_http2` says of the name that the client asks for if it may speak HTTP/2. Returns nothing if the connection only asked for a challenge certificate, or found no memory.
+/// The answers that the rest of the proxy gives during a handshake.
+pub(crate) struct HandshakeAnswers<H, P> {
+    /// Says of the name that the client asks for if it may speak HTTP/2.
+    pub(crate) allows_http2: H,
+    /// Returns the bytes for a client that speaks plain HTTP.
+    pub(crate) plain_answer: P,
+}
+
+/// Does the handshake. Returns nothing if the connection only asked for a challenge certificate, or found no memory.
 ///
 /// # Errors
 /// [`HandshakeFailed`] if the client came to no TLS.
 pub(crate) async fn handshake(
     socket: TcpStream,
     certificates: &Certificates,
-    allows_http2: impl FnOnce(Option<&str>) -> bool,
+    answers: HandshakeAnswers<impl FnOnce(Option<&str>) -> bool, impl FnOnce() -> Vec<u8>>,
     share: MemoryShare,
 ) -> Result<Option<SecuredClient>, HandshakeFailed> {
-    match secure(HandshakeSocket::new(socket, share), certificates, allows_http2).await {
+    match secure(HandshakeSocket::new(socket, share), certificates, answers).await {
         Ok(secured) => Ok(secured),
         Err((error, socket)) => {
             tracing::debug!(%error, "a TLS handshake failed");
@@ -60,12 +67,12 @@ pub(crate) async fn handshake(
 async fn secure(
     socket: HandshakeSocket,
     certificates: &Certificates,
-    allows_http2: impl FnOnce(Option<&str>) -> bool,
+    answers: HandshakeAnswers<impl FnOnce(Option<&str>) -> bool, impl FnOnce() -> Vec<u8>>,
 ) -> Result<Option<SecuredClient>, HandshakeEnd> {
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
     let StartHandshake { accepted, io: mut socket, .. } = match (&mut hello).await {
         Ok(start) => start,
-        Err(error) => return Err(not_begun(error, hello.take_io())),
+        Err(error) => return Err(not_begun(error, hello.take_io(), answers.plain_answer)),
     };
     let identity = match certificates.select(&accepted.client_hello()) {
         Selection::Serve(identity) => identity,
@@ -82,7 +89,7 @@ async fn secure(
         }
     };
     let group = identity.group();
-    let config = Arc::clone(if allows_http2(identity.name()) { &group.http2 } else { &group.http1 });
+    let config = Arc::clone(if (answers.allows_http2)(identity.name()) { &group.http2 } else { &group.http1 });
     let handshake = StartHandshake::from_parts(accepted, socket).into_stream(config).into_fallible();
     let mut stream = handshake.await.map_err(|(error, socket)| (error, Some(socket)))?;
     let share = stream.get_mut().0.finish();
@@ -90,9 +97,14 @@ async fn secure(
 }
 
 /// Answers HTTP in its own language: its client could not read an alert.
-fn not_begun(error: io::Error, socket: Option<HandshakeSocket>) -> HandshakeEnd {
+fn not_begun(
+    error: io::Error,
+    socket: Option<HandshakeSocket>,
+    plain_answer: impl FnOnce() -> Vec<u8>,
+) -> HandshakeEnd {
     if let Some(socket) = socket.as_ref().filter(|socket| socket.speaks_http()) {
-        plain_refusal::refuse_plain_http(socket.tcp());
+        // It fits into the empty buffer of the socket, or is lost with the socket.
+        let _ = socket.tcp().try_write(&plain_answer());
     }
     (error, socket)
 }

@@ -6,7 +6,6 @@ pub(crate) mod conn_state;
 pub(crate) mod connections;
 pub(crate) mod framing;
 pub(crate) mod handshake;
-pub(crate) mod plain_refusal;
 pub(crate) mod preface;
 pub(crate) mod proxy_header;
 pub(crate) mod raw_head;

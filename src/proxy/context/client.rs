@@ -28,6 +28,11 @@ pub(crate) struct ClientContext {
 }
 
 impl ClientContext {
+    /// Returns the state of a new connection. `tls` is the identity that was shown to the client.
+    pub(crate) fn new(peer: Peer, tls: Option<Rc<TlsIdentity>>, state: Arc<ConnState>) -> Self {
+        Self { peer, tls, state, logins: LoginConns::default(), carrier: None, read_ahead: None }
+    }
+
     /// Returns the state of a new stream on this connection.
     pub(crate) fn of_stream(&self, ticks: &Ticks, read_ahead: ReadAheadPlace) -> Self {
         Self {

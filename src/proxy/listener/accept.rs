@@ -16,12 +16,14 @@ use tokio::sync::watch;
 use crate::connection_limits::ConnectionRefusal;
 use crate::lifecycle;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
-use crate::proxy::client::plain_refusal;
+use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::listener::connection::{begin_plain, begin_secure};
 use crate::proxy::listener::socket::WorkerSocket;
 use crate::proxy::listener::stop::{self, StopPhase};
 use crate::proxy::listener::told_address;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::request::raw_refusal;
 use crate::proxy::settings::ProxySettings;
 use crate::sockets::{DescriptorShare, PortListener, RefusalLog};
 use crate::traffic::Peer;
@@ -133,7 +135,7 @@ fn admit(worker: &Rc<WorkerContext>, refusals: &RefusalLog, security: Security, 
 
 /// Returns true if there is room for a connection of `peer`, else refuses it.
 fn has_room(
-    worker: &WorkerContext,
+    worker: &Rc<WorkerContext>,
     refusals: &RefusalLog,
     security: Security,
     socket: &TcpStream,
@@ -145,7 +147,10 @@ fn has_room(
     refusals.note(&full);
     // A client that expects TLS could not read an answer.
     if security == Security::Plain {
-        plain_refusal::refuse_connection(socket);
+        let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
+        let client = Rc::new(ClientContext::new(peer.clone(), None, state));
+        // The answer fits into the empty buffer of a socket, or is lost with the socket.
+        let _ = socket.try_write(&raw_refusal::answer(worker, &client, Refusal::TooManyConnections));
     }
     false
 }

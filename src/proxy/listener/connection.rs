@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,16 +21,16 @@ use crate::proxy::client::client_body::ClientBody;
 use crate::proxy::client::client_socket::ClientSocket;
 use crate::proxy::client::conn_state::{ConnStage, ConnState};
 use crate::proxy::client::connections::ConnGuard;
-use crate::proxy::client::handshake::{HandshakeFailed, SecuredClient, handshake};
+use crate::proxy::client::handshake::{HandshakeAnswers, HandshakeFailed, SecuredClient, handshake};
 use crate::proxy::client::preface;
 use crate::proxy::client::transport::ClientTransport;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::http2::connection as http2;
 use crate::proxy::limits::HEAD_BYTES_MAX;
+use crate::proxy::refusal::Refusal;
 use crate::proxy::request::forward::forward;
-use crate::proxy::request::refused_head;
-use crate::proxy::upstream::login_conns::LoginConns;
+use crate::proxy::request::raw_refusal;
 use crate::traffic::Peer;
 
 /// The memory of an open TLS connection: keys, and the buffers of rustls.
@@ -41,14 +41,7 @@ pub(crate) fn begin_plain(worker: &Rc<WorkerContext>, socket: TcpStream, peer: P
     let state = ConnState::new(ConnStage::Fresh, &worker.ticks);
     let place = worker.connections.enter(&state, &peer);
     let id = place.id();
-    let client = Rc::new(ClientContext {
-        peer,
-        tls: None,
-        state,
-        logins: LoginConns::default(),
-        carrier: None,
-        read_ahead: None,
-    });
+    let client = Rc::new(ClientContext::new(peer, None, state));
     let counted = worker.counters.http.begin();
     let task = plain_connection(Rc::clone(worker), client, socket, (place, counted));
     worker.connections.can_cut(id, lifecycle::spawn_local(task));
@@ -101,10 +94,13 @@ async fn secure_connection(
 ) {
     let memory = &worker.settings.memory;
     let _buffers = memory.take_always(TLS_BYTES);
+    let plain_answer = || {
+        let client = ClientContext::new(Peer { secure: false, ..peer.clone() }, None, Arc::clone(&state));
+        raw_refusal::answer(&worker, &Rc::new(client), Refusal::PlainHttp)
+    };
+    let answers = HandshakeAnswers { allows_http2: |name: Option<&str>| allows_http2(&worker, name), plain_answer };
     // Boxed because its state is larger than what comes after it.
-    let secured =
-        Box::pin(handshake(socket, &worker.certificates, |name| allows_http2(&worker, name), memory.connection()))
-            .await;
+    let secured = Box::pin(handshake(socket, &worker.certificates, answers, memory.connection())).await;
     let SecuredClient { stream, identity, share } = match secured {
         Ok(Some(secured)) => secured,
         Ok(None) => return,
@@ -115,8 +111,7 @@ async fn secure_connection(
     worker.connections.can_wake(place.id(), task);
     state.enter(ConnStage::Fresh);
     let tls = Some(Rc::new(identity));
-    let client =
-        Rc::new(ClientContext { peer, tls, state, logins: LoginConns::default(), carrier: None, read_ahead: None });
+    let client = Rc::new(ClientContext::new(peer, tls, state));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         counted.speaks(WireProtocol::Http2);
         drop(share);
@@ -148,8 +143,13 @@ async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientC
     let _ = poll_fn(|cx| {
         loop {
             let polled = connection.as_mut().poll(cx);
-            if let Some(status) = state.refused_head() {
-                state.pass_refusal(refused_head::answer(&refusing.0, &refusing.1, status));
+            if let Some(status) = state.wanted_refusal() {
+                let refusal = match status {
+                    StatusCode::BAD_REQUEST => Refusal::BadRequest,
+                    StatusCode::SERVICE_UNAVAILABLE => Refusal::NoMemory,
+                    _ => Refusal::HeadTooLarge,
+                };
+                state.pass_refusal(raw_refusal::answer(&refusing.0, &refusing.1, refusal));
                 continue;
             }
             // Only now, because hyper closes a connection at once from which it has read nothing.

@@ -49,8 +49,10 @@ fn code(refusal: Refusal) -> u8 {
         Refusal::NoUpgrade => PERMISSION_DENIED,
         Refusal::TooLarge { .. } | Refusal::HeadTooLarge | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
         Refusal::Unmatched | Refusal::Redirected | Refusal::Method | Refusal::UnknownCoding => UNIMPLEMENTED,
-        Refusal::BadRequest | Refusal::Expectation | Refusal::Loop => INTERNAL,
-        Refusal::Misdirected
+        Refusal::PlainHttp | Refusal::BadRequest | Refusal::Expectation | Refusal::Loop => INTERNAL,
+        Refusal::TooManyConnections
+        | Refusal::NoMemory
+        | Refusal::Misdirected
         | Refusal::BadGateway
         | Refusal::NoRoom
         | Refusal::Maintenance

@@ -4,7 +4,7 @@ use crate::server::eventually;
 use crate::support::backend::Backend;
 use crate::support::http2_client::Http2Client;
 use crate::support::server_harness::ServerHarness;
-use crate::support::wire::{Message, Wire};
+use crate::support::wire::Wire;
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -30,17 +30,6 @@ fn unreadable() -> Vec<(String, u16, &'static str, &'static str)> {
     ]
 }
 
-fn told(harness: &ServerHarness, head: &str, answer: &Message) -> serde_json::Value {
-    let id = answer.field("x-request-id").unwrap_or_else(|| panic!("no id: {head:?} {answer:?}")).to_owned();
-    assert!(answer.text().contains(&id), "{answer:?}");
-    assert_eq!(answer.field("proxy-status"), Some("signalbox; error=http_request_error"));
-    assert_eq!(answer.field("connection"), Some("close"));
-    assert!(answer.field("date").is_some());
-    let listed = || harness.told("/v1/requests?limit=1000")["items"].as_array().unwrap().clone();
-    eventually("it is told", || listed().iter().any(|told| told["id"] == id.as_str()));
-    harness.told(&format!("/v1/requests/{id}"))
-}
-
 #[test]
 fn every_head_that_cannot_be_read_is_refused_with_an_id_that_leads_to_it() {
     let backend = Backend::named("b");
@@ -63,7 +52,7 @@ fn every_head_that_cannot_be_read_is_refused_with_an_id_that_leads_to_it() {
             }
             let answer = wire.message().unwrap_or_else(|| panic!("no answer: {head:?}"));
             assert_eq!(answer.status(), status, "{head:?}");
-            let told = told(&harness, &head, &answer);
+            let told = super::told_of(&harness, &answer, "http_request_error");
             let reason = if status == 431 { "head_too_large" } else { "bad_request" };
             let found = (&told["method"], &told["path"], &told["reason"], &told["status"]);
             assert_eq!(found, (&method.into(), &path.into(), &reason.into(), &status.into()), "{head:?}");

@@ -60,7 +60,7 @@ pub type Answer = Arc<dyn Fn(&Heard) -> Option<Fault> + Send + Sync>;
 
 /// An answer in place of the right one.
 pub enum Fault {
-    /// These bytes; none to cut the connection.
+    /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
     /// The right answer with another URL in place of each one.
     Url(String),
@@ -183,7 +183,10 @@ fn serve(wire: &mut Wire, state: &Arc<Mutex<State>>, issuer: &Authority) {
         let nonce = format!("replay-nonce: n{}\r\n", state.lock().unwrap().requests);
         let bytes = match fault {
             None => answer().bytes(&nonce),
-            Some(Fault::Bytes(bytes)) => bytes,
+            Some(Fault::Bytes(bytes)) => {
+                wire.send(bytes);
+                return;
+            }
             Some(Fault::Url(url)) => with_urls(answer(), &url).bytes(&nonce),
             Some(Fault::Fields(fields)) => answer().bytes(&format!("{nonce}{fields}")),
             Some(Fault::Problem(status, kind, fields)) => problem(status, kind).bytes(&format!("{nonce}{fields}")),
@@ -192,7 +195,7 @@ fn serve(wire: &mut Wire, state: &Arc<Mutex<State>>, issuer: &Authority) {
                 return;
             }
         };
-        if bytes.is_empty() || !wire.send(bytes) {
+        if !wire.send(bytes) {
             return;
         }
     }

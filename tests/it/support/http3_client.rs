@@ -85,13 +85,18 @@ impl Http3Client {
 
     /// Sends the head of a request.
     pub fn begin(&self, request: Request<()>) -> Stream {
+        self.try_to_begin(request).unwrap()
+    }
+
+    fn try_to_begin(&self, request: Request<()>) -> Result<Stream, StreamError> {
         let mut sender = self.sender.clone();
-        self.wait(async { sender.send_request(request).await.unwrap() })
+        self.wait(async { sender.send_request(request).await })
     }
 
     /// Sends a whole request and waits for the response.
     pub fn ask(&self, request: Request<()>, body: &[u8]) -> Result<Http3Response, StreamError> {
-        let mut stream = self.begin(request);
+        // The server may have closed the connection.
+        let mut stream = self.try_to_begin(request)?;
         let body = Bytes::copy_from_slice(body);
         self.wait(async {
             if !body.is_empty() {

@@ -1,9 +1,9 @@
-//! The answer to a head that hyper has refused. hyper's own would have no id, no page, and no line in any log.
+//! The bytes of a refusal that hyper does not write: of a head that hyper refuses itself, whose own answer would have no id, no page and no
+//! line in any log; or of a client for which there is no room, or that does not speak TLS.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue};
 
 use crate::clock;
@@ -13,10 +13,8 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::request::forward::refuse_malformed;
 use crate::proxy::response::body::ProxyBody;
 
-/// Returns the bytes of the answer to the head that has come, which hyper has refused with `status`.
-pub(crate) fn answer(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>, status: StatusCode) -> Vec<u8> {
-    let is_malformed = status == StatusCode::BAD_REQUEST;
-    let refusal = if is_malformed { Refusal::BadRequest } else { Refusal::HeadTooLarge };
+/// Returns the bytes of the refusal of a client, of whose request as much is told as has come.
+pub(crate) fn answer(worker: &Rc<WorkerContext>, client: &Rc<ClientContext>, refusal: Refusal) -> Vec<u8> {
     let head = client.state.heads().refused();
     let (mut head, body) = refuse_malformed(worker, client, &head, false, refusal).into_parts();
     let page = match body {
