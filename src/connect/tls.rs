@@ -160,9 +160,14 @@ impl BackendTls {
         self.replaced.store(Some(Arc::new(new)));
     }
 
+    /// Returns what a reload has put in the place of these settings.
+    pub(crate) fn replacement(&self) -> Option<Arc<Self>> {
+        self.replaced.load_full()
+    }
+
     /// Returns the settings that are in force.
     fn current(&self) -> Cow<'_, Self> {
-        match self.replaced.load_full() {
+        match self.replacement() {
             None => Cow::Borrowed(self),
             Some(new) if self.resumes => Cow::Owned(Self::clone(&new)),
             Some(new) => Cow::Owned(new.without_resumption()),

@@ -1,5 +1,6 @@
 //! A worker's connections to backends: where a request gets one, and where it goes afterwards.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Upstreams {
     pools: IdlePools,
     resolver: CachedResolver,
     tls: BackendTls,
+    // The settings of TLS that idle connections were made with, if a reload brought them.
+    followed_tls: RefCell<Option<Arc<BackendTls>>>,
     ticks: Ticks,
 }
 
@@ -73,7 +76,9 @@ impl Upstreams {
     /// Creates them without a connection.
     pub(crate) fn new(settings: &ProxySettings, addresses: AddressResolver, ticks: &Ticks) -> Self {
         let resolver = CachedResolver::new(addresses);
-        Self { pools: IdlePools::new(settings.pool_max), resolver, tls: settings.tls.clone(), ticks: ticks.clone() }
+        let (pools, tls) = (IdlePools::new(settings.pool_max), settings.tls.clone());
+        let followed_tls = RefCell::new(tls.replacement());
+        Self { pools, resolver, tls, followed_tls, ticks: ticks.clone() }
     }
 
     /// Returns the client's own connection to the backend, else a place on one of HTTP/2, else an idle one, else a new one.
@@ -257,8 +262,20 @@ impl Upstreams {
         self.pools.make_way();
     }
 
-    /// Closes all idle connections, and those in use after their requests, if other addresses are denied now.
-    pub(crate) fn follow_denied(&self) {
+    /// Closes all idle connections, and those in use after their requests, if a reload denies other addresses or trusts other
+    /// authorities now.
+    pub(crate) fn follow_reload(&self) {
+        self.follow_denied();
+        let trusted = self.tls.replacement();
+        let mut followed = self.followed_tls.borrow_mut();
+        if trusted.as_ref().map(Arc::as_ptr) != followed.as_ref().map(Arc::as_ptr) {
+            *followed = trusted;
+            self.pools.close_idle();
+        }
+    }
+
+    /// The same for denied addresses alone. Each request asks, because none may reach them any more.
+    fn follow_denied(&self) {
         if self.resolver.forbids_others() {
             self.pools.close_idle();
         }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::server::{Client, Server, eventually, get};
 use crate::support::backend::Backend;
 use crate::support::http2::Http2Backend;
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, TlsFront};
 use crate::support::wire::{Message, Wire};
 
 /// A server with a configuration file that a test rewrites.
@@ -260,6 +260,42 @@ fn a_connection_in_use_is_not_used_again_once_its_address_is_denied() {
             assert_eq!(asked().message().unwrap().status(), 502, "{url}");
         }
         assert_eq!(heard.load(Ordering::SeqCst), before + 1, "{url}");
+    }
+}
+
+/// A connection to a backend whose authority is not trusted any more carries no further request, whatever its protocol.
+#[test]
+fn a_connection_is_not_used_again_once_its_authority_is_not_trusted() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let one = Backend::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    let two = Http2Backend::new(|mut exchange| async move { exchange.answer(200, "hi").await });
+    // By address: a connection to a name is soon made anew.
+    let certificate = || authority.certify("127.0.0.1");
+    for front in
+        [TlsFront::before(one.address(), &certificate()), TlsFront::before(two.address(), &certificate().with_http2())]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        fs::write(&ca, &authority.pem).unwrap();
+        let configured = Configured::start("", &["--proxy-workers", "1", "--backends-ca", ca.to_str().unwrap()]);
+        let mut client = configured.server.connect();
+        let session = client.register("shop", "shop-1");
+        let added = client.ask(&format!("ROUTE_ADD|{session}|shop.example|/|{}|0", front.url("127.0.0.1")));
+        assert!(added.starts_with("ROUTE_OK"), "{added}");
+        client.ask(&format!("CONFIG_APPLY|{session}"));
+        let status = || get(configured.server.proxy, "shop.example", "/").unwrap().0;
+        eventually("it is reached", || status() == 200);
+        // Checks have connections of their own.
+        eventually("its connection is kept", || {
+            let before = front.connections();
+            (status(), status()) == (200, 200) && front.connections() == before
+        });
+        fs::write(&ca, &other.pem).unwrap();
+        assert_eq!(configured.reload().0, Some(0));
+        eventually("it is trusted no more", || status() == 502);
+        fs::write(&ca, &authority.pem).unwrap();
+        assert_eq!(configured.reload().0, Some(0));
+        eventually("it is trusted again", || status() == 200);
     }
 }
 
