@@ -58,13 +58,14 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestContext {
-    /// Begins an attempt at an endpoint.
+    /// Begins an attempt at an endpoint. The context is boxed because it moves with the response, a dozen times on the way to the client's
+    /// connection.
     pub(crate) fn new(
         trace: &Rc<RequestTrace>,
         endpoint: &Arc<Endpoint>,
         breaker: BreakerGuard,
         request_body: RequestBody,
-    ) -> Self {
+    ) -> Box<Self> {
         trace.tries(endpoint);
         let stats = RequestStats::new(
             endpoint.live.begin_request(trace.worker.id),
@@ -72,7 +73,7 @@ impl RequestContext {
             trace.began,
         );
         let (trace, stats, upstream, response) = (Rc::clone(trace), Some(stats), None, None);
-        Self { trace, request_body, breaker, stats, upstream, awaits_status: false, response }
+        Box::new(Self { trace, request_body, breaker, stats, upstream, awaits_status: false, response })
     }
 
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call may come after it.

@@ -1,7 +1,7 @@
 //! The life of an HTTP/2 connection: its preface, its streams, and its end.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -85,7 +85,8 @@ fn builder() -> Builder {
 struct StreamCarrier<'s, T, F, S> {
     share: &'s StreamShare,
     connection: Connection<Http2Socket<T>, Bytes>,
-    streams: FuturesUnordered<F>,
+    // Boxed, so that a new one is made in its place: moving it would copy some kilobytes.
+    streams: FuturesUnordered<Pin<Box<F>>>,
     start: S,
     // The last stage that was noted.
     stage: Option<ConnStage>,
@@ -106,7 +107,7 @@ where
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     // A time without streams begins anew, also after a stream that ends in this round.
                     self.stage = None;
-                    self.streams.push((self.start)(request, respond));
+                    self.streams.push(Box::pin((self.start)(request, respond)));
                     if self.share.worker.is_stopping.get() {
                         self.begin_end();
                     }

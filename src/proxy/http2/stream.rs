@@ -48,7 +48,6 @@ pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, 
 }
 
 /// The way in which a request was answered.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
 enum AnswerEnd {
     Response(Response<ProxyBody>),
     /// There is no answer.

@@ -121,7 +121,6 @@ async fn begin_body(
 }
 
 /// A step of a request under way.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
 enum AnswerStep {
     Response(Response<ProxyBody>),
     /// Heads that come before the response.

@@ -33,7 +33,7 @@ impl UpstreamRequest<'_> {
     pub(crate) fn respond(
         &mut self,
         worker: &Rc<WorkerContext>,
-        mut context: RequestContext,
+        mut context: Box<RequestContext>,
         endpoint: &Endpoint,
         mut upstream: UpstreamConn,
         mut response: Response<BackendBody>,

@@ -13,7 +13,6 @@ use crate::proxy::response::streamed::StreamedBody;
 use crate::traffic::CompressionPlan;
 
 /// The body of a response to a client.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each request")]
 pub(crate) enum ProxyBody {
     /// A page of the proxy, or nothing.
     Whole(Option<Bytes>),

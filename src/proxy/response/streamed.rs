@@ -15,7 +15,7 @@ use crate::proxy::upstream::backend_body::BackendBody;
 
 /// A backend's response body under way.
 pub(crate) struct StreamedBody {
-    context: RequestContext,
+    context: Box<RequestContext>,
     // The error that broke the body off. The client learns of it once all that came before is written.
     broken: Option<BodyError>,
     // The end of an event stream. It is boxed because it is rare.
@@ -24,7 +24,7 @@ pub(crate) struct StreamedBody {
 
 impl StreamedBody {
     /// Returns the body of a response to the request of `context`. With `ending` it ends when the server asks event streams to end.
-    pub(crate) fn new(mut context: RequestContext, body: BackendBody, ending: Option<EventStreamEnd>) -> Self {
+    pub(crate) fn new(mut context: Box<RequestContext>, body: BackendBody, ending: Option<EventStreamEnd>) -> Self {
         context.begin_response(body);
         Self { context, broken: None, ending: ending.map(Box::new) }
     }

@@ -37,7 +37,7 @@ pub(crate) fn open(
     peer: &Peer,
     (client, backend): (ClientUpgrade, OnUpgrade),
     (silence_max, is_websocket): (Option<Span>, bool),
-    mut context: RequestContext,
+    mut context: Box<RequestContext>,
 ) {
     let state = ConnState::new(ConnStage::Tunnel, &worker.ticks);
     state.may_be_silent_for(silence_max);
