@@ -200,6 +200,10 @@ impl RequestTrace {
         }
         progress.status = Some(refusal.status());
         progress.sent = self.sent_of(bytes);
+        if progress.revision == 0 {
+            // It was refused before its route was looked up.
+            progress.revision = self.worker.table.load().revision();
+        }
         let is_of_backend = matches!(refusal, Refusal::BadGateway | Refusal::GatewayTooSlow);
         let last = progress.details.as_ref().and_then(|details| details.tried.last());
         let (error, detail) = match last.filter(|_| is_of_backend) {

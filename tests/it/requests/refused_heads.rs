@@ -56,6 +56,7 @@ fn every_head_that_cannot_be_read_is_refused_with_an_id_that_leads_to_it() {
             let reason = if status == 431 { "head_too_large" } else { "bad_request" };
             let found = (&told["method"], &told["path"], &told["reason"], &told["status"]);
             assert_eq!(found, (&method.into(), &path.into(), &reason.into(), &status.into()), "{head:?}");
+            assert_ne!(told["revision"], 0, "one was applied: {told}");
             assert!(wire.has_ended(), "{head:?}");
         }
     }
