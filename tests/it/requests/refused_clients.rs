@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::told_of;
 use crate::server::{Server, eventually};
+use crate::support::backend::Backend;
 use crate::support::server_harness::ServerHarness;
 use crate::support::tls::Authority;
 use crate::support::wire::{Message, Wire};
@@ -29,13 +30,17 @@ fn metrics(server: &Server) -> String {
 #[test]
 fn a_client_for_which_there_is_no_room_hears_an_id() {
     let harness = ServerHarness::with(&["--proxy-connections-max", "1"]);
-    let mut first = harness.connect();
-    first.send("GET / HTTP/1.1\r\nx: ");
-    let mut refused = None;
-    eventually("one is refused", || {
-        refused = harness.connect().message();
-        refused.is_some()
+    // Its request is under way, so that it makes way for nobody.
+    let backend = Backend::hearing(|mut wire, tell| {
+        tell(wire.message().unwrap());
+        wire.has_ended();
     });
+    harness.instance("shop-1", &backend);
+    let mut first = harness.connect();
+    first.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+    // Checks ask for something else.
+    while backend.heard().target() != "/held" {}
+    let refused = harness.connect().message();
     check(&harness, &refused.unwrap(), (503, "too_many_connections", "proxy_internal_error"));
 }
 
