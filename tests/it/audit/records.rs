@@ -220,7 +220,8 @@ fn the_start_is_recorded_before_anything_else_of_a_run() {
         assert_eq!((starts.len(), starts[0]), (runs, 0), "{:?}", actions(&found));
         let last = starts[runs - 1];
         assert!(last == 0 || found[last - 1]["action"] == "server_stopped", "{:?}", actions(&found));
-        assert!(found.len() > last + 1, "the service that the server publishes comes after it");
+        // Later runs change it only if its port has changed.
+        assert!(runs > 1 || found.len() > 1, "the service that the server publishes comes after it");
         server.terminate();
     }
 }
