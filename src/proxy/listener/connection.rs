@@ -143,7 +143,9 @@ async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientC
     let _ = poll_fn(|cx| {
         loop {
             let polled = connection.as_mut().poll(cx);
-            if let Some(status) = state.wanted_refusal() {
+            if polled.is_pending()
+                && let Some(status) = state.wanted_refusal()
+            {
                 let refusal = match status {
                     StatusCode::BAD_REQUEST => Refusal::BadRequest,
                     StatusCode::SERVICE_UNAVAILABLE => Refusal::NoMemory,
