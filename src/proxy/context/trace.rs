@@ -200,10 +200,6 @@ impl RequestTrace {
         }
         progress.status = Some(refusal.status());
         progress.sent = self.sent_of(bytes);
-        if progress.revision == 0 {
-            // It was refused before its route was looked up.
-            progress.revision = self.worker.table.load().revision();
-        }
         let is_of_backend = matches!(refusal, Refusal::BadGateway | Refusal::GatewayTooSlow);
         let last = progress.details.as_ref().and_then(|details| details.tried.last());
         let (error, detail) = match last.filter(|_| is_of_backend) {
@@ -264,6 +260,10 @@ impl RequestTrace {
             && let Some((session, route)) = progress.route
         {
             progress.endpoint = self.worker.table.load().endpoint(session, route).cloned();
+        }
+        if progress.revision == 0 {
+            // It was answered before its route was looked up.
+            progress.revision = self.worker.table.load().revision();
         }
         let mut room = [0; 32];
         let view = self.view(self.id.text(&mut room), progress);

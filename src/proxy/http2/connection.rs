@@ -85,7 +85,7 @@ fn builder() -> Builder {
 struct StreamCarrier<'s, T, F, S> {
     share: &'s StreamShare,
     connection: Connection<Http2Socket<T>, Bytes>,
-    // Boxed, so that a new one is made in its place: moving it would copy some kilobytes.
+    // Boxed, because each has some kilobytes, which `push` would copy once more.
     streams: FuturesUnordered<Pin<Box<F>>>,
     start: S,
     // The last stage that was noted.
