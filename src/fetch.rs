@@ -11,15 +11,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::response::Parts;
 use http::{HeaderValue, Request};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use http_body_util::Empty;
 
 use crate::clock;
 use crate::connect::{
     AddressResolver, BackendStream, BackendTls, ConnectError, OfferedProtocols, connect, serial, speaks_http2,
 };
 use crate::domain::{CheckMethod, Forbidden, PageUrl, Scheme, SessionKey, Span};
-use crate::http1::SingleRequest;
+use crate::http1::{ResponseError, SingleRequest};
 use crate::http2::{GrpcHealthError, SingleStream, check_grpc_health, stream_head, wants_http1};
 use crate::traffic::origin_hash;
 
@@ -168,7 +167,7 @@ enum FetchError {
     #[error("the page cannot be asked for")]
     Unaskable,
     #[error("the answer is not HTTP")]
-    NotHttp(#[from] hyper::Error),
+    NotHttp(#[from] ResponseError),
     #[error("the stream was reset")]
     Reset(#[from] h2::Error),
     #[error(transparent)]
@@ -193,23 +192,23 @@ async fn exchange(stream: BackendStream, wanted: &PageRequest<'_>) -> Result<Sta
         let body = sent.read(body, BODY_BYTES_MAX + 1).await.ok().map(|(body, _)| body);
         return Ok((head.status.as_u16(), html(&head, body.filter(|body| body.len() <= BODY_BYTES_MAX))));
     }
-    let (mut sent, response) = SingleRequest::send(stream, request(wanted).ok_or(FetchError::Unaskable)?).await?;
-    let (head, body) = response.into_parts();
+    let request = request(wanted).ok_or(FetchError::Unaskable)?;
+    let (mut sent, response) = SingleRequest::send(stream, &request).await?;
+    let (head, ()) = response.into_parts();
     // The body is read even if nobody needs it, so that the server sees no reset.
-    let body = sent.drive(read_body(body)).await;
+    let body = read_body(&mut sent).await;
     Ok((head.status.as_u16(), html(&head, body)))
 }
 
 /// Reads a whole body. Returns `None` if it breaks off or is too large.
-async fn read_body(mut body: Incoming) -> Option<Bytes> {
+async fn read_body(sent: &mut SingleRequest<BackendStream>) -> Option<Bytes> {
     let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Some(data) = frame.ok()?.data_ref() {
-            if read.len() + data.len() > BODY_BYTES_MAX {
-                return None;
-            }
-            read.extend_from_slice(data);
+    while let Some(data) = sent.next_data().await {
+        let data = data.ok()?;
+        if read.len() + data.len() > BODY_BYTES_MAX {
+            return None;
         }
+        read.extend_from_slice(&data);
     }
     Some(read.freeze())
 }

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use http_body_util::Empty;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -21,7 +20,7 @@ use crate::connect::{
     speaks_http2,
 };
 use crate::domain::{Scheme, SessionKey};
-use crate::http1::{SingleRequest, is_head_too_large};
+use crate::http1::{ResponseError, SingleRequest};
 use crate::http2::{SingleStream, check_grpc_health, stream_head, wants_http1};
 use crate::traffic::{CheckKind, ProbeSpec, origin_hash, percent_encoded};
 
@@ -49,18 +48,12 @@ impl From<ConnectError> for ProbeFailure {
     }
 }
 
-impl From<hyper::Error> for ProbeFailure {
-    fn from(error: hyper::Error) -> Self {
-        let reason = if is_head_too_large(&error) {
-            "the head of the answer is too large"
-        } else if error.is_parse() {
-            "the answer is not HTTP"
-        } else if error.is_incomplete_message() {
-            "the connection was closed without an answer"
-        } else {
-            "the connection was reset"
-        };
-        reason.into()
+impl From<ResponseError> for ProbeFailure {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Incomplete => "the connection was closed without an answer".into(),
+            error => Self::Backend(error.to_string()),
+        }
     }
 }
 
@@ -88,8 +81,7 @@ pub(crate) struct ProbeClient {
 enum ProbeResponse {
     Http1 {
         status: u16,
-        body: Incoming,
-        request: SingleRequest<BackendStream>,
+        request: Box<SingleRequest<BackendStream>>,
     },
     Http2 {
         status: u16,
@@ -117,8 +109,8 @@ impl ProbeClient {
             return Err(ProbeFailure::Backend(format!("no answer within {}", spec.timeout)));
         };
         let status = match response? {
-            ProbeResponse::Http1 { status, body, mut request } => {
-                let _ = timeout(BODY_TIME_MAX, request.drive(drain_body(body))).await;
+            ProbeResponse::Http1 { status, mut request } => {
+                let _ = timeout(BODY_TIME_MAX, drain_body(&mut request)).await;
                 status
             }
             ProbeResponse::Http2 { status, body, mut request } => {
@@ -168,8 +160,8 @@ impl ProbeClient {
             let head = stream_head(request.into_parts().0, is_tls).ok_or("the page cannot be asked for")?;
             return read_http2(stream, head, spec.check).await;
         }
-        let (request, response) = SingleRequest::send(stream, request).await?;
-        Ok(ProbeResponse::Http1 { status: response.status().as_u16(), body: response.into_body(), request })
+        let (request, response) = SingleRequest::send(stream, &request).await?;
+        Ok(ProbeResponse::Http1 { status: response.status().as_u16(), request: Box::new(request) })
     }
 
     /// Connects to the address that the backend's name had lately, or else to one that it has now.
@@ -224,12 +216,12 @@ fn request(spec: &ProbeSpec) -> Option<Request<Empty<Bytes>>> {
 }
 
 /// Reads a body to its end, or to the most that is read of it, and drops it.
-async fn drain_body(mut body: Incoming) {
+async fn drain_body(request: &mut SingleRequest<BackendStream>) {
     let mut read = 0;
     while read < BODY_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
+        && let Some(Ok(data)) = request.next_data().await
     {
-        read += frame.data_ref().map_or(0, Bytes::len);
+        read += data.len();
     }
 }
 
@@ -250,7 +242,7 @@ mod tests {
             let _ = backend.shutdown().await;
         };
         let request = Request::get("/").body(Empty::new()).unwrap();
-        let (sent, ()) = tokio::join!(SingleRequest::send(near, request), answering);
+        let (sent, ()) = tokio::join!(SingleRequest::send(near, &request), answering);
         Ok(sent?.1.status().as_u16())
     }
 
@@ -266,7 +258,7 @@ mod tests {
                 let _ = backend.write_all(rest.as_bytes()).await;
             };
             let request = Request::get("/").body(Empty::new()).unwrap();
-            let (sent, ()) = tokio::join!(SingleRequest::send(near, request), answering);
+            let (sent, ()) = tokio::join!(SingleRequest::send(near, &request), answering);
             assert_eq!(sent.unwrap().1.status(), 200, "{cut} bytes before the request");
         }
     }

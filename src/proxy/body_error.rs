@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::http1::ResponseError;
+
 /// The reason why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -11,7 +13,7 @@ pub(crate) enum BodyError {
     /// The response came to its end and did not need the rest of the request body.
     #[error("nobody wants the rest of the body")]
     Abandoned,
-    /// The sender went away or broke the framing.
+    /// The client went away or broke the framing.
     #[error(transparent)]
     Source(#[from] hyper::Error),
     /// The other side reset the stream, or its connection ended.
@@ -21,6 +23,9 @@ pub(crate) enum BodyError {
     #[error(transparent)]
     #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "only HTTP/3 has it"))]
     Client(Box<dyn std::error::Error + Send + Sync>),
+    /// The backend broke the response off.
+    #[error(transparent)]
+    Backend(#[from] ResponseError),
     /// The body could not be compressed.
     #[error(transparent)]
     Encoder(#[from] io::Error),

@@ -163,7 +163,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         &["domain", "traffic", "connect", "http1", "http2", "clock"],
         &["tokio", "hyper", "h2", "http", "http_body_util"],
     ),
-    ("http1", &[], &["tokio", "hyper", "hyper_util", "http", "http_body_util"]),
+    ("http1", &[], &["tokio", "hyper", "http", "http_body", "http_body_util"]),
     ("http2", &[], &["tokio", "h2", "http"]),
     ("maintenance_pages", &["domain", "fetch", "clock"], &["tokio", "arc_swap", "http", "tracing"]),
     ("reports", &["domain", "traffic"], &["tokio", "tracing"]),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use crate::connection_limits::EvictionRank;
 use crate::domain::Span;
@@ -29,6 +29,8 @@ const LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// The most time for which a connection without a request holds up the end of its worker.
 const CLOSING_HEAD_MAX: Duration = Duration::from_secs(1);
+/// The most bytes of interim heads that wait for the client.
+const INTERIM_BYTES_MAX: usize = 16 * 1024;
 
 /// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +134,6 @@ impl ConnState {
         self.heads().field(method, name)
     }
 
-    /// Reads the fields of the current request again.
-    pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
-        self.heads().fields(method)
-    }
-
     /// Locks the heads that came on the connection.
     pub(crate) fn heads(&self) -> MutexGuard<'_, RawHeads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,10 +196,15 @@ impl ConnState {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
     }
 
-    /// Passes interim heads to the client before its response.
-    pub(crate) fn pass_interim(&self, heads: Vec<u8>) {
-        *self.interim.lock().unwrap_or_else(PoisonError::into_inner) = heads;
-        self.has_interim.store(true, Ordering::Relaxed);
+    /// Passes interim heads to the client before its response. Those that it does not take in time are dropped.
+    pub(crate) fn pass_interim(&self, heads: &[u8]) {
+        let mut waiting = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_interim.swap(true, Ordering::Relaxed) {
+            waiting.clear();
+        }
+        if waiting.len() + heads.len() <= INTERIM_BYTES_MAX {
+            waiting.extend(heads);
+        }
     }
 
     /// Returns the interim heads to send now. Those that come after the response has begun are dropped.

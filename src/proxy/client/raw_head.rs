@@ -5,7 +5,7 @@
 //! that was not kept whole is never used, nor is the head of another request; bodies are skipped, not kept.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use crate::proxy::client::framing::BodyFraming;
 use crate::proxy::client::framing::BodyLength;
@@ -27,9 +27,6 @@ pub(crate) struct RawHeads {
 
 /// The value of a field, if the head has it.
 pub(crate) type RawField = Option<Vec<u8>>;
-
-/// The number of fields that the proxy adds: the client's address (twice), its host, port and scheme, the prefix, and the hops.
-const FIELDS_ADDED: usize = 7;
 
 /// The most bytes of a method that is told of a refused head.
 const METHOD_BYTES_MAX: usize = 32;
@@ -130,18 +127,6 @@ impl RawHeads {
         Some(value)
     }
 
-    /// Reads all fields of the current head again.
-    pub(crate) fn fields(&self, method: &Method) -> Option<HeaderMap> {
-        let mut lines = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut lines);
-        request.parse(self.current(method)?).ok()?;
-        let mut fields = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);
-        for line in request.headers.iter() {
-            fields.append(HeaderName::try_from(line.name).ok()?, HeaderValue::try_from(line.value).ok()?);
-        }
-        Some(fields)
-    }
-
     /// Reads of the next head, which was refused, what can be read.
     pub(crate) fn refused(&self) -> Parts {
         let (mut head, ()) = Request::new(()).into_parts();
@@ -205,15 +190,14 @@ mod tests {
     #[test]
     fn requests_are_passed_one_by_one_and_can_be_read_again() {
         let mut heads = heads(
-            "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\nbody",
+            "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nx: 1\r\n\r\nbody",
             BodyLength::None,
         );
-        assert!(heads.fields(&Method::GET).unwrap().is_empty());
+        assert_eq!(heads.field(&Method::GET, "x"), Some(None));
         heads.advance(BodyLength::None).unwrap();
-        assert!(heads.fields(&Method::GET).unwrap().is_empty());
+        assert_eq!(heads.field(&Method::GET, "x"), Some(None));
         heads.advance(BodyLength::Known(4)).unwrap();
-        let fields = heads.fields(&Method::POST).unwrap();
-        assert_eq!(fields.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(heads.field(&Method::POST, "x"), Some(Some(b"1".to_vec())));
         assert!(heads.next.is_empty(), "a body is not kept");
     }
 
@@ -225,7 +209,7 @@ mod tests {
         heads.keep(b"\nGET /2 HTTP/1.1\r\nx: 1\r\n\r\n").unwrap();
         assert!(heads.keeps_current(), "a body does not take its head away");
         heads.advance(BodyLength::None).unwrap();
-        assert_eq!(heads.fields(&Method::GET).unwrap().len(), 1);
+        assert_eq!(heads.field(&Method::GET, "x"), Some(Some(b"1".to_vec())));
     }
 
     #[test]

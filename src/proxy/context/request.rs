@@ -4,21 +4,21 @@
 //! connection and records the statistics. Code that knows the outcome calls it; hyper may also drop a body, or the
 //! future of a request, and then the context finishes itself. Invariants: each context finishes exactly once.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Body, Frame};
+use http_body::{Frame, SizeHint};
 
+use crate::connect::BackendStream;
+use crate::http1::UpgradedStream;
 use crate::proxy::body_error::BodyError;
 use crate::proxy::context::breaker_guard::BreakerGuard;
 use crate::proxy::context::stats::RequestStats;
 use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{BreakerOutcome, Endpoint, MethodLabel, status_of_call};
@@ -34,8 +34,8 @@ pub(crate) struct RequestContext {
     upstream: Option<UpstreamConn>,
     // True while the trailers of a gRPC call are awaited, which say its status.
     awaits_status: bool,
-    // The body of the response while it is under way.
-    response: Option<BackendBody>,
+    // True once the response goes to the client.
+    answers: bool,
 }
 
 /// The way in which a request ended.
@@ -72,8 +72,8 @@ impl RequestContext {
             MethodLabel::of(&trace.method),
             trace.began,
         );
-        let (trace, stats, upstream, response) = (Rc::clone(trace), Some(stats), None, None);
-        Box::new(Self { trace, request_body, breaker, stats, upstream, awaits_status: false, response })
+        let (trace, stats, upstream) = (Rc::clone(trace), Some(stats), None);
+        Box::new(Self { trace, request_body, breaker, stats, upstream, awaits_status: false, answers: false })
     }
 
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call may come after it.
@@ -114,13 +114,13 @@ impl RequestContext {
     }
 
     /// Hands the connection over to the tunnel that the request opens.
-    pub(crate) fn open_tunnel(&mut self) {
-        self.upstream.take().into_iter().for_each(UpstreamConn::into_tunnel);
+    pub(crate) fn open_tunnel(&mut self) -> Option<UpgradedStream<BackendStream>> {
+        self.upstream.take().and_then(UpstreamConn::into_tunnel)
     }
 
-    /// Begins to read the body of the response.
-    pub(crate) fn begin_response(&mut self, body: BackendBody) {
-        self.response = Some(body);
+    /// Notes that the response goes to the client.
+    pub(crate) fn begin_response(&mut self) {
+        self.answers = true;
     }
 
     /// Ends the request. Only the first call counts.
@@ -157,7 +157,8 @@ impl RequestContext {
 
     /// Returns the next frame of the response body. At its end the connection goes back at once.
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = self.poll_incoming(cx);
+        let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
+        let polled = upstream.poll_frame(cx);
         if self.awaits_status
             && let Poll::Ready(frame) = &polled
         {
@@ -169,20 +170,14 @@ impl RequestContext {
         polled
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(response) = &mut self.response else { return Poll::Ready(None) };
-        // The body is polled first, because the connection reads on only while somebody wants a frame.
-        let polled = Pin::new(&mut *response).poll_frame(cx);
-        let drives = polled.is_pending() && self.upstream.as_mut().is_some_and(|upstream| upstream.drive(cx));
-        if !drives {
-            return polled;
-        }
-        Pin::new(response).poll_frame(cx)
+    /// True if the response of the backend has ended.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.upstream.as_ref().is_none_or(UpstreamConn::is_end_stream)
     }
 
-    /// Returns the response body, while there is one.
-    pub(crate) fn response(&self) -> Option<&BackendBody> {
-        self.response.as_ref()
+    /// Returns the bytes of the response that are still to come, as far as they are known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.upstream.as_ref().map_or_else(SizeHint::default, UpstreamConn::size_hint)
     }
 
     /// Notes that the response ends here although the backend goes on. The connection of the client ends with it.
@@ -219,9 +214,10 @@ fn verdict(outcome: RequestOutcome) -> BreakerOutcome {
 impl Drop for RequestContext {
     /// Finishes a request whose body or future hyper has dropped.
     fn drop(&mut self) {
-        self.finish(match &self.response {
-            Some(response) => RequestOutcome::Responded { is_whole: response.is_end_stream() },
-            None => RequestOutcome::Dropped,
+        self.finish(if self.answers {
+            RequestOutcome::Responded { is_whole: self.is_end_stream() }
+        } else {
+            RequestOutcome::Dropped
         });
     }
 }

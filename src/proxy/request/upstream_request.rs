@@ -1,16 +1,15 @@
-//! A client's request on its way to a backend: built once, fitted to each endpoint, and built again for another attempt.
+//! A client's request on its way to a backend: built once, and fitted to each endpoint that it is sent to.
 //!
 //! Invariants: a request is sent again only if no backend can have processed any of it, and then it is the same
 //! request.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 
 use crate::clock;
 use crate::connect::serial;
@@ -22,7 +21,6 @@ use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::expect::{self, Expectation};
-use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
@@ -41,11 +39,12 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 pub(crate) struct UpstreamRequest<'a> {
     trace: &'a RequestTrace,
     pub(crate) client: &'a ClientContext,
-    // `None` while it is being sent.
-    request: Option<Request<RequestBody>>,
     pub(crate) body: RequestBody,
     pub(crate) method: Method,
     target: Uri,
+    // The target for the current endpoint, if it has one of its own.
+    rewritten: Option<Uri>,
+    headers: HeaderMap,
     pub(crate) host: Option<HeaderValue>,
     // The prefix that a trusted proxy has removed from the path.
     prefix: Option<HeaderValue>,
@@ -60,8 +59,6 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) coding: Option<ContentCoding>,
     /// The call, if the request is one of gRPC.
     pub(crate) grpc: Option<GrpcCall>,
-    // The client's fields for another attempt, if they cannot be read again.
-    fields: Option<HeaderMap>,
 }
 
 /// A gRPC call.
@@ -86,10 +83,10 @@ impl<'a> UpstreamRequest<'a> {
         let mut new = Self {
             trace,
             client,
-            request: None,
             body: RequestBody::new(incoming, expects),
             method,
             target,
+            rewritten: None,
             host: headers.get(HOST).cloned(),
             prefix: headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
             is_http_10,
@@ -99,64 +96,36 @@ impl<'a> UpstreamRequest<'a> {
             attempts: 0,
             coding: None,
             grpc: is_call.then(|| GrpcCall { deadline: grpc_timeout(&headers).map(|span| (span, clock::instant())) }),
-            fields: (!client.state.keeps_head()).then(|| headers.clone()),
+            headers,
         };
-        new.build(headers);
+        new.edit_fields();
         new
     }
 
-    /// Builds the request to be sent from the client's fields.
-    fn build(&mut self, mut headers: HeaderMap) {
+    /// Makes the client's fields those for the backend.
+    fn edit_fields(&mut self) {
+        let headers = &mut self.headers;
         let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
         if self.is_http_10 {
             // It has no meaning in HTTP/1.0 (RFC 9110 §10.1.1), but would have one for the backend.
             headers.remove(EXPECT);
         }
         edit_request(
-            &mut headers,
+            headers,
             RequestHop { peer: &self.client.peer, client: self.trace.address, authority: None, upgrade },
         );
         headers.insert(X_REQUEST_ID, self.trace.id.value());
-        self.set_trace(&mut headers);
         if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = headers;
-        if let Some(gate) = self.body.sending().and_then(|sending| sending.gate()).cloned() {
-            hyper::ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    gate.open();
-                }
-            });
-        }
-        self.request = Some(request);
+        self.set_trace();
     }
 
     /// Names the span of the next attempt, if the request has one.
-    fn set_trace(&self, headers: &mut HeaderMap) {
+    fn set_trace(&mut self) {
         if let Some(parent) = self.trace.next_parent() {
-            headers.insert(TRACEPARENT, parent);
+            self.headers.insert(TRACEPARENT, parent);
         }
-    }
-
-    /// Builds the request again after an attempt that failed. Returns false if it cannot.
-    fn rebuild(&mut self) -> bool {
-        self.body.rewind();
-        if let Some(mut request) = self.request.take() {
-            self.set_trace(request.headers_mut());
-            self.request = Some(request);
-            return true;
-        }
-        let fields = self.fields.clone().or_else(|| self.client.state.fields(&self.method));
-        let Some(mut fields) = fields else { return false };
-        if let Some(host) = &self.host {
-            fields.insert(HOST, host.clone());
-        }
-        self.build(fields);
-        true
     }
 
     /// Returns the input for the selection of a member.
@@ -170,8 +139,7 @@ impl<'a> UpstreamRequest<'a> {
 
     /// True if a browser opens a page with it, and does not load a part of a page.
     pub(crate) fn opens_a_page(&self) -> bool {
-        let wanted = || self.request.as_ref().is_some_and(|request| accepts_html(request.headers()));
-        [Method::GET, Method::HEAD].contains(&self.method) && wanted()
+        [Method::GET, Method::HEAD].contains(&self.method) && accepts_html(&self.headers)
     }
 
     /// Returns its needs as to the connection. After one idle connection has died, the others may be dead too.
@@ -205,19 +173,19 @@ impl<'a> UpstreamRequest<'a> {
         worker: &WorkerContext,
         upstream: &mut UpstreamConn,
         endpoint: &Endpoint,
-    ) -> Result<Response<BackendBody>, AttemptError> {
+    ) -> Result<Response<()>, AttemptError> {
         let may_be_resent = self.attempts < endpoint.options().retries;
         let is_kept = may_be_resent && upstream.may_give_back(self.method.is_idempotent());
         self.body.keep_for_another_try(is_kept, &worker.settings.memory);
-        // Fitted by another function: a local that was borrowed would keep its place in this future.
-        let request = self.fit_to(endpoint)?;
-        let interim = |heads| self.pass_interim(heads);
+        self.fit_to(endpoint);
+        let interim = |heads: &[u8]| self.pass_interim(heads);
         let sent = match upstream {
             UpstreamConn::Http1(conn) => {
-                // Pinned here, because a future that is passed on by value takes its place twice.
-                let mut sending = pin!(conn.begin(request));
+                let target = self.rewritten.as_ref().unwrap_or(&self.target);
+                conn.begin((&self.method, target, &self.headers), &self.body);
                 let starves = conn.may_starve();
-                let answered = self.within(worker, endpoint, |cx| conn.poll_head(cx, sending.as_mut(), interim));
+                let mut body = self.body.clone();
+                let answered = self.within(worker, endpoint, |cx| conn.poll_head(cx, &mut body, interim));
                 if starves {
                     Box::pin(serial::await_answer(endpoint.origin_hash, serial::STALLED_AFTER, answered)).await?
                 } else {
@@ -226,68 +194,73 @@ impl<'a> UpstreamRequest<'a> {
             }
             UpstreamConn::Http2(stream) => {
                 // Boxed because the futures of HTTP/1.1 requests stay small.
-                let mut sending = Box::pin(stream.send(request, interim));
+                let mut sending = Box::pin(stream.send(self.whole(), interim));
                 self.within(worker, endpoint, |cx| sending.as_mut().poll(cx)).await?
             }
         };
-        match sent {
-            Ok(response) => Ok(response),
-            Err(error) => {
-                if error.failure == (AttemptFailure::Http1Required { is_possible: true }) {
-                    worker.upstreams.note_http1_required(endpoint);
-                }
-                // Its fields stay as they are: the next endpoint overwrites those of this one.
-                self.request = error.unsent;
-                Err(self.classify(error.failure))
+        sent.map_err(|failure| {
+            if failure == (AttemptFailure::Http1Required { is_possible: true }) {
+                worker.upstreams.note_http1_required(endpoint);
             }
-        }
+            self.classify(failure)
+        })
     }
 
-    /// Takes the request, fitted to this endpoint. Only [`Self::send`] takes it, and puts it back before another attempt.
-    fn fit_to(&mut self, endpoint: &Endpoint) -> Result<Request<RequestBody>, AttemptError> {
-        let mut request = self.request.take().ok_or(AttemptError::other(Refusal::BadGateway))?;
-        if endpoint.options().compression {
-            self.coding = ContentCoding::wanted(request.headers());
-            if !endpoint.live.has_weak_etags() {
-                strengthen_etags(request.headers_mut());
-            }
-        }
-        self.apply_endpoint(&mut request, endpoint);
-        Ok(request)
+    /// Returns the request as a whole, as HTTP/2 takes it.
+    fn whole(&self) -> Request<RequestBody> {
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.rewritten.as_ref().unwrap_or(&self.target).clone();
+        *request.headers_mut() = self.headers.clone();
+        request
     }
 
-    /// Passes interim heads to the client as they arrive. HTTP/1.0 has none (RFC 9110 §15.2).
-    fn pass_interim(&self, heads: Vec<u8>) {
-        if !self.is_http_10 {
-            self.client.state.pass_interim(heads);
-        }
-    }
-
-    /// Sets the fields that only this endpoint's backend gets: its target and its host.
-    fn apply_endpoint(&self, request: &mut Request<RequestBody>, endpoint: &Endpoint) {
+    /// Sets the target and the fields that only this endpoint's backend gets, in place of those of an endpoint before.
+    fn fit_to(&mut self, endpoint: &Endpoint) {
         let target = self.target.path_and_query().map_or("/", PathAndQuery::as_str);
-        if let Some(rewritten) = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok()) {
-            *request.uri_mut() = rewritten;
-        } else if self.attempts > 0 {
-            *request.uri_mut() = self.target.clone();
+        self.rewritten = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok());
+        self.coding = None;
+        if endpoint.options().compression {
+            self.coding = ContentCoding::wanted(&self.headers);
+            if !endpoint.live.has_weak_etags() {
+                strengthen_etags(&mut self.headers);
+            }
         }
-        self.set_prefix(request.headers_mut(), endpoint);
-        if !endpoint.options().keep_alive && self.upgrade.is_none() {
-            let names = if request.headers().contains_key(TE) { "te, close" } else { "close" };
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static(names));
-        }
+        self.set_prefix(endpoint);
+        self.set_connection(endpoint);
         let own_name = || HeaderValue::try_from(endpoint.backend().authority()).ok();
-        match (endpoint.authority(), &self.host) {
-            (Some(host), _) => set_host(request.headers_mut(), host.clone()),
-            (None, Some(host)) if self.attempts > 0 => set_host(request.headers_mut(), host.clone()),
-            (None, Some(_)) => {}
+        let host = match (endpoint.authority(), &self.host) {
+            (Some(host), _) => Some(host.clone()),
+            (None, Some(host)) if self.attempts > 0 => Some(host.clone()),
+            (None, Some(_)) => None,
             // An HTTP/1.0 client may name no host; in HTTP/1.1 the proxy must.
-            (None, None) => own_name().into_iter().for_each(|host| set_host(request.headers_mut(), host)),
+            (None, None) => own_name(),
+        };
+        if let Some(host) = host {
+            self.headers.insert(HOST, host);
         }
+    }
+
+    /// Asks the backend to close the connection if it is not used again.
+    fn set_connection(&mut self, endpoint: &Endpoint) {
+        let closes = !endpoint.options().keep_alive;
+        if self.upgrade.is_some() || (!closes && self.attempts == 0) {
+            return;
+        }
+        let names = match (closes, self.headers.contains_key(TE)) {
+            (true, true) => "te, close",
+            (true, false) => "close",
+            (false, true) => "te",
+            (false, false) => {
+                self.headers.remove(CONNECTION);
+                return;
+            }
+        };
+        self.headers.insert(CONNECTION, HeaderValue::from_static(names));
     }
 
     /// Names the part of the path that the backend does not see, after the part that a trusted proxy has removed.
-    fn set_prefix(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
+    fn set_prefix(&mut self, endpoint: &Endpoint) {
         let before = self.prefix.as_ref();
         let own = endpoint.stripped().and_then(|stripped| {
             let before = before.and_then(|before| before.to_str().ok()).unwrap_or_default().trim_end_matches('/');
@@ -295,12 +268,19 @@ impl<'a> UpstreamRequest<'a> {
         });
         match own.or_else(|| before.filter(|_| self.attempts > 0).cloned()) {
             Some(prefix) => {
-                headers.insert(X_FORWARDED_PREFIX, prefix);
+                self.headers.insert(X_FORWARDED_PREFIX, prefix);
             }
             None if self.attempts > 0 => {
-                headers.remove(X_FORWARDED_PREFIX);
+                self.headers.remove(X_FORWARDED_PREFIX);
             }
             None => {}
+        }
+    }
+
+    /// Passes interim heads to the client as they arrive. HTTP/1.0 has none (RFC 9110 §15.2).
+    fn pass_interim(&self, heads: &[u8]) {
+        if !self.is_http_10 {
+            self.client.state.pass_interim(heads);
         }
     }
 
@@ -314,8 +294,7 @@ impl<'a> UpstreamRequest<'a> {
     ) -> Result<T, AttemptError> {
         let limit = endpoint.options().timeout.std();
         let body = self.body.sending();
-        let closed_gate = || body.and_then(|body| body.gate());
-        let first = if closed_gate().is_some() { limit.min(CONTINUE_WAIT) } else { limit };
+        let first = if self.body.is_held() { limit.min(CONTINUE_WAIT) } else { limit };
         let (mut due, mut frames) = (self.wake_after(worker, first), 0);
         let answered = poll_fn(|cx| {
             if let Poll::Ready(head) = sent(cx) {
@@ -329,7 +308,7 @@ impl<'a> UpstreamRequest<'a> {
                     return Poll::Ready(Err(AttemptError::other(Refusal::DeadlinePassed)));
                 }
                 // A backend that knows no expectations waits for the body and never asks for it.
-                Some(_) if closed_gate().is_some() => closed_gate().into_iter().for_each(|gate| gate.open()),
+                Some(_) if self.body.is_held() => self.body.open_gate(),
                 Some(body) if body.frames() > frames => frames = body.frames(),
                 Some(body) if body.client_is_slow() => {
                     return Poll::Ready(Err(AttemptError::other(Refusal::ClientTooSlow)));
@@ -370,13 +349,13 @@ impl<'a> UpstreamRequest<'a> {
     /// Prepares another attempt after a failed one. Returns false if the request may not be sent again.
     pub(crate) fn may_retry(&mut self, worker: &WorkerContext, endpoint: &Endpoint, failure: AttemptFailure) -> bool {
         self.attempts += 1;
-        self.attempts <= endpoint.options().retries
+        let may_retry = self.attempts <= endpoint.options().retries
             && may_retry(failure, self.method.is_idempotent(), self.body.upload())
-            && worker.retry_budget.borrow_mut().spend()
-            && self.rebuild()
+            && worker.retry_budget.borrow_mut().spend();
+        if may_retry {
+            self.body.rewind();
+            self.set_trace();
+        }
+        may_retry
     }
-}
-
-fn set_host(headers: &mut HeaderMap, host: HeaderValue) {
-    headers.insert(HOST, host);
 }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use http::header::{ALT_SVC, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Response, StatusCode, Version};
-use http_body::Body as _;
 
 use crate::memory_budget::MemoryShare;
 use crate::proxy::context::request::{RequestContext, RequestOutcome};
@@ -18,7 +17,6 @@ use crate::proxy::response::compressed::encoder_bytes;
 use crate::proxy::response::event_end::{EventStreamEnd, streams_events};
 use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
-use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
     CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, has_grpc_type,
@@ -36,11 +34,11 @@ impl UpstreamRequest<'_> {
         mut context: Box<RequestContext>,
         endpoint: &Endpoint,
         mut upstream: UpstreamConn,
-        mut response: Response<BackendBody>,
+        mut response: Response<()>,
     ) -> Result<Response<ProxyBody>, Refusal> {
         let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A backend asks for the body before it changes protocols (RFC 9110 §7.8).
-        let is_held = self.body.sending().is_some_and(|sending| sending.gate().is_some());
+        let is_held = self.body.is_held();
         if !is_only_chunked(response.headers()) || (is_upgraded && (is_held || self.upgrade.is_none())) {
             // A connection whose body is held back would never end.
             self.body.abandon();
@@ -65,18 +63,20 @@ impl UpstreamRequest<'_> {
         }
         *response.version_mut() = Version::HTTP_11;
         let (status, awaits_status) = self.status_of(&response);
+        let is_endless = upstream.size_hint().exact().is_none();
         context.responded(status, awaits_status, upstream);
         if let Some((protocol, client)) = self.upgrade.take().filter(|_| is_upgraded) {
-            context.open_tunnel();
+            let backend = context.open_tunnel().ok_or(Refusal::BadGateway)?;
             // No further head follows on the connection.
             self.client.state.heads().lose();
-            let ends = (client, hyper::upgrade::on(&mut response));
+            let ends = (client, backend);
             tunnel::open(worker, &self.client.peer, ends, (silence_max, protocol.is_websocket()), context);
-            return Ok(response.map(|_| ProxyBody::Whole(None)));
+            return Ok(response.map(|()| ProxyBody::Whole(None)));
         }
-        let ending = event_stream_end(worker, &response);
+        let ending = (is_endless && streams_events(response.headers()))
+            .then(|| EventStreamEnd::new(worker.long_streams.enter(), response.headers()));
         let compression = compression(worker, endpoint, &self.method, self.coding, &mut response);
-        Ok(response.map(|body| ProxyBody::of_backend(StreamedBody::new(context, body, ending), compression)))
+        Ok(response.map(|()| ProxyBody::of_backend(StreamedBody::new(context, ending), compression)))
     }
 
     /// Returns the field that announces HTTP/3, for clients that speak TLS with this server.
@@ -86,7 +86,7 @@ impl UpstreamRequest<'_> {
     }
 
     /// Returns the status that counts for the endpoint, and true if the status of a gRPC call is still to come.
-    fn status_of(&self, response: &Response<BackendBody>) -> (StatusCode, bool) {
+    fn status_of(&self, response: &Response<()>) -> (StatusCode, bool) {
         if self.grpc.is_none() || !has_grpc_type(response.headers()) {
             return (response.status(), false);
         }
@@ -106,12 +106,6 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// Returns the end of a response that streams events. A response with a length is not looked at further.
-fn event_stream_end(worker: &WorkerContext, response: &Response<BackendBody>) -> Option<EventStreamEnd> {
-    let is_endless = response.body().size_hint().exact().is_none() && streams_events(response.headers());
-    is_endless.then(|| EventStreamEnd::new(worker.long_streams.enter(), response.headers()))
-}
-
 /// Returns the plan for the compression of a response, whose head is edited to say so. Returns `None` if the response stays as
 /// it is, also because there is no memory for an encoder.
 fn compression(
@@ -119,7 +113,7 @@ fn compression(
     endpoint: &Endpoint,
     method: &Method,
     wanted: Option<ContentCoding>,
-    response: &mut Response<BackendBody>,
+    response: &mut Response<()>,
 ) -> Option<(CompressionPlan, MemoryShare)> {
     if !endpoint.options().compression {
         return None;

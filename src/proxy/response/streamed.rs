@@ -6,12 +6,11 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use crate::proxy::body_error::BodyError;
 use crate::proxy::context::request::RequestContext;
 use crate::proxy::response::event_end::EventStreamEnd;
-use crate::proxy::upstream::backend_body::BackendBody;
 
 /// A backend's response body under way.
 pub(crate) struct StreamedBody {
@@ -24,8 +23,8 @@ pub(crate) struct StreamedBody {
 
 impl StreamedBody {
     /// Returns the body of a response to the request of `context`. With `ending` it ends when the server asks event streams to end.
-    pub(crate) fn new(mut context: Box<RequestContext>, body: BackendBody, ending: Option<EventStreamEnd>) -> Self {
-        context.begin_response(body);
+    pub(crate) fn new(mut context: Box<RequestContext>, ending: Option<EventStreamEnd>) -> Self {
+        context.begin_response();
         Self { context, broken: None, ending: ending.map(Box::new) }
     }
 
@@ -63,12 +62,11 @@ impl StreamedBody {
 
     /// True if no further frame comes.
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| ending.is_over())
-            || self.context.response().is_none_or(Body::is_end_stream)
+        self.ending.as_ref().is_some_and(|ending| ending.is_over()) || self.context.is_end_stream()
     }
 
     /// Returns the length of the rest, as far as it is known.
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.context.response().map_or_else(SizeHint::default, Body::size_hint)
+        self.context.size_hint()
     }
 }

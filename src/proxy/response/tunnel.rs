@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::connect::BackendStream;
 use crate::domain::Span;
+use crate::http1::UpgradedStream;
 use crate::lifecycle;
 use crate::proxy::client::conn_state::ConnStage;
 use crate::proxy::client::conn_state::ConnState;
@@ -35,7 +35,7 @@ const SMALL_BYTES: usize = 2 * 1024;
 pub(crate) fn open(
     worker: &Rc<WorkerContext>,
     peer: &Peer,
-    (client, backend): (ClientUpgrade, OnUpgrade),
+    (client, backend): (ClientUpgrade, UpgradedStream<BackendStream>),
     (silence_max, is_websocket): (Option<Span>, bool),
     mut context: Box<RequestContext>,
 ) {
@@ -50,10 +50,10 @@ pub(crate) fn open(
     let stream = Rc::new(worker.long_streams.enter());
     let id = place.id();
     let abort = lifecycle::spawn_local(async move {
-        if let (Some(client), Ok(backend)) = (client.opened().await, backend.await) {
+        if let Some(client) = client.opened().await {
             let mut client = TunnelSide::new(client, &state, &stream, None);
             let close = is_websocket.then(WebSocketClose::default);
-            let mut backend = TunnelSide::new(TokioIo::new(backend), &state, &stream, close);
+            let mut backend = TunnelSide::new(backend, &state, &stream, close);
             let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, bytes, bytes);
             // The side that broke the tunnel off knows.
             let _ = copied.await;

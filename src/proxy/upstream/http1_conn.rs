@@ -2,28 +2,28 @@
 //!
 //! Invariants: a connection on which somebody has begun to log in is never given to another client.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
 
+use crate::connect::BackendStream;
+use crate::http1::{ReadHead, ResponseError, UpgradedStream, interim_for_client};
+use crate::lifecycle;
+use crate::proxy::body_error::BodyError;
 use crate::proxy::ticks::Ticks;
-use crate::proxy::upstream::backend_body::BackendBody;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::send_error::SendError;
 use crate::traffic::{AttemptFailure, Endpoint};
 
 /// The time before its backend would close it from which on a connection is not used any more.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
-
-/// The outcome of a request that was given to hyper.
-type HyperSent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// An HTTP/1.1 connection to a backend, while one request has it.
 pub(crate) struct Http1Conn {
@@ -35,12 +35,26 @@ pub(crate) struct Http1Conn {
     is_bound: bool,
     // Bounds the bytes that it reads before the client takes them.
     read_ahead: Option<Rc<ReadAheadPlace>>,
+    // The task that sends the rest of a request beside its response.
+    upload: Option<AbortOnDrop>,
+    // A change of protocols that the backend began before it had the whole request.
+    switch: Option<Response<()>>,
+}
+
+/// A task that ends when nobody wants its work any more.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Http1Conn {
     /// Takes a new connection, which may later be idle for `idle_max` ticks.
     pub(crate) fn new(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
-        let mut new = Self { conn, pool, is_reused: false, is_bound: false, read_ahead: None };
+        let mut new =
+            Self { conn, pool, is_reused: false, is_bound: false, read_ahead: None, upload: None, switch: None };
         new.conn.idle_max = idle_max;
         new
     }
@@ -73,60 +87,93 @@ impl Http1Conn {
         }
     }
 
-    /// Begins to send a request. [`Self::poll_head`] moves what it returns.
-    pub(crate) fn begin(&mut self, request: Request<RequestBody>) -> impl Future<Output = HyperSent> + use<> {
-        let is_detached = request.body().sending().is_some();
-        if is_detached {
-            // A client that sends all before it reads would otherwise hold up the rest of its own upload.
-            self.conn.driver.detach();
-        }
-        self.conn.budget.await_head();
-        self.limit_reads(is_detached);
-        self.conn.sender.try_send_request(request)
+    /// Begins to send a request. [`Self::poll_head`] sends it.
+    pub(crate) fn begin(&mut self, head: (&Method, &Uri, &HeaderMap), body: &RequestBody) {
+        self.conn.http1.borrow_mut().begin(head, body);
     }
 
-    /// Moves the connection until the head of the response to the request that was `sent`. Interim heads go to `interim`.
+    /// Sends the request with its `body` until the head of the response comes. Interim heads go to `interim`.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        sent: Pin<&mut impl Future<Output = HyperSent>>,
-        interim: impl Fn(Vec<u8>),
-    ) -> Poll<Result<Response<BackendBody>, SendError>> {
-        self.conn.driver.poll(cx);
-        self.conn.budget.take_interim().into_iter().for_each(interim);
-        if self.conn.driver.0.is_none() {
-            self.conn.budget.wake_for_interim(cx.waker());
-        }
-        let head = ready!(sent.poll(cx)).map_err(|error| self.failure(error));
-        Poll::Ready(head.map(|mut head| {
-            self.conn.budget.remove_limit();
-            self.conn.budget.take_further_fields(head.headers_mut());
-            if !self.is_reused {
-                self.pool.answered(&mut self.conn);
+        body: &mut RequestBody,
+        interim: impl Fn(&[u8]),
+    ) -> Poll<Result<Response<()>, AttemptFailure>> {
+        let mut http1 = self.conn.http1.borrow_mut();
+        // A first part of the body comes with the head.
+        let read_max = self.read_ahead.as_ref().map_or(usize::MAX, |place| place.kind().bytes().into());
+        let mut interims = Vec::new();
+        let polled = loop {
+            if let Poll::Ready(Err(error)) = http1.poll_request(body, cx) {
+                break Poll::Ready(Err(error));
             }
-            head.map(BackendBody::Http1)
-        }))
+            if self.switch.is_some() {
+                break Poll::Pending;
+            }
+            match http1.poll_head(cx, read_max) {
+                Poll::Ready(Ok(ReadHead::Interim(StatusCode::CONTINUE, _))) => body.open_gate(),
+                Poll::Ready(Ok(ReadHead::Interim(_, head))) => {
+                    interims.extend(interim_for_client(&head).unwrap_or_default());
+                }
+                Poll::Ready(Ok(ReadHead::Final(head))) => break Poll::Ready(Ok(head)),
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        let (has_received, has_sent) = (http1.has_received(), http1.has_sent());
+        drop(http1);
+        if !interims.is_empty() {
+            interim(&interims);
+        }
+        let head = match polled {
+            Poll::Ready(head) => head.map_err(|error| self.failure(&error, has_received))?,
+            Poll::Pending => ready!(self.switch.take_if(|_| has_sent).map_or(Poll::Pending, Poll::Ready)),
+        };
+        if !has_sent && head.status() == StatusCode::SWITCHING_PROTOCOLS && !body.is_held() {
+            // The other protocol begins where the request ends (RFC 9110 §7.8).
+            self.switch = Some(head);
+            return Poll::Pending;
+        }
+        if !has_sent {
+            self.send_rest(body.clone());
+        }
+        if !self.is_reused {
+            self.pool.answered(&mut self.conn);
+        }
+        Poll::Ready(Ok(head))
     }
 
-    /// Limits the reads of a response: a first part of the body comes with the head, and a connection that moves by itself always
-    /// reads one part ahead of the request, which may hold another one.
-    fn limit_reads(&self, is_detached: bool) {
-        let limit = self.read_ahead.as_ref().map(|place| usize::from(place.kind().bytes()));
-        let limit = limit.map_or(usize::MAX, |bytes| if is_detached { bytes / 2 } else { bytes });
-        self.conn.budget.limit_reads(limit);
+    /// Sends the rest of a request beside its response. A client that sends all before it reads would otherwise hold up the rest of
+    /// its own body.
+    fn send_rest(&mut self, mut body: RequestBody) {
+        let http1 = Rc::clone(&self.conn.http1);
+        self.upload = Some(AbortOnDrop(lifecycle::spawn_local(async move {
+            // The response breaks off with the request.
+            let _ = poll_fn(|cx| http1.borrow_mut().poll_request(&mut body, cx)).await;
+        })));
     }
 
     /// Returns the failure of a request that ended without a response. A connection that had carried a request before, and ended
     /// without a byte of the response to this one, had died before it.
-    fn failure(&self, mut error: TrySendError<Request<RequestBody>>) -> SendError {
-        let unsent = error.take_message();
-        let has_died = self.is_reused && !self.conn.budget.has_received();
-        let failure = match unsent {
-            Some(_) => AttemptFailure::Unsent,
-            None if has_died => AttemptFailure::PooledDied,
-            None => AttemptFailure::Other,
-        };
-        SendError { unsent, failure }
+    fn failure(&self, error: &ResponseError, has_received: bool) -> AttemptFailure {
+        tracing::debug!(%error, "no response");
+        if self.is_reused && !has_received { AttemptFailure::PooledDied } else { AttemptFailure::Other }
+    }
+
+    /// Reads the next frame of the response.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let read_max = self.read_ahead.as_ref().map_or(usize::MAX, |place| place.read_max());
+        self.conn.http1.borrow_mut().poll_frame(cx, read_max).map_err(BodyError::from)
+    }
+
+    /// True if the response has ended.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.conn.http1.borrow().is_end_stream()
+    }
+
+    /// Returns the bytes of the response that are still to come, as far as they are known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.conn.http1.borrow().size_hint()
     }
 
     /// True if it has carried a request before.
@@ -139,18 +186,10 @@ impl Http1Conn {
         !self.is_reused && !self.pool.serves_many()
     }
 
-    /// Moves the bytes that can be moved.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(place) = self.read_ahead.as_ref().filter(|_| self.conn.driver.0.is_some()) {
-            self.conn.budget.limit_reads(place.read_max());
-        }
-        self.conn.driver.poll(cx);
-    }
-
-    /// Lets the connection change protocols. It moves by itself from here on.
-    pub(crate) fn into_tunnel(mut self) {
-        self.conn.budget.begin_tunnel();
-        self.conn.driver.detach();
+    /// Returns the connection for another protocol.
+    pub(crate) fn into_tunnel(self) -> Option<UpgradedStream<BackendStream>> {
+        // Its request was sent to its end, so that nobody else has it.
+        Rc::into_inner(self.conn.http1).map(|http1| http1.into_inner().into_upgraded())
     }
 
     /// Binds the connection to its client, because somebody logs in on it.

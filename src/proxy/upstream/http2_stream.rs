@@ -8,18 +8,20 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use crate::http2::{stream_head, wants_http1};
 use crate::lifecycle;
-use crate::proxy::upstream::backend_body::{BackendBody, Http2Body};
+use crate::proxy::body_error::BodyError;
+use crate::proxy::upstream::http2_body::Http2Body;
 use crate::proxy::upstream::http2_pool::StreamPlace;
 use crate::proxy::upstream::http2_upload::{Http2Upload, UploadEnd};
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::proxy::upstream::send_error::SendError;
 use crate::traffic::AttemptFailure;
 
 /// A stream on an HTTP/2 connection, while one request has it.
@@ -28,6 +30,8 @@ pub(crate) struct Http2Stream {
     is_tls: bool,
     // The task of a body that is still under way after the head of the response.
     upload: Option<AbortHandle>,
+    // The body of the response, after its head.
+    body: Option<Http2Body>,
 }
 
 /// The most interim responses before the response; a backend that sends more is broken.
@@ -35,34 +39,49 @@ const INTERIM_MAX: usize = 32;
 
 impl Http2Stream {
     pub(crate) fn new(place: StreamPlace, is_tls: bool) -> Self {
-        Self { place: Rc::new(place), is_tls, upload: None }
+        Self { place: Rc::new(place), is_tls, upload: None, body: None }
     }
 
     /// Sends a request and waits for the head of its response. Interim heads go to `interim`.
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-        interim: impl Fn(Vec<u8>),
-    ) -> Result<Response<BackendBody>, SendError> {
+        interim: impl Fn(&[u8]),
+    ) -> Result<Response<()>, AttemptFailure> {
         let mut sender = self.place.sender();
         let ready = poll_fn(|cx| Poll::Ready(sender.poll_ready(cx))).await;
         if matches!(ready, Poll::Ready(Ok(()))) {
             let (head, body) = request.into_parts();
-            let request = stream_head(head, self.is_tls).ok_or(SendError::of(AttemptFailure::Other))?;
+            let request = stream_head(head, self.is_tls).ok_or(AttemptFailure::Other)?;
             let has_body = body.sending().is_some();
             // The connection may have ended since; then nothing was sent.
-            let sent = sender.send_request(request, !has_body).map_err(|_| SendError::of(AttemptFailure::Refused))?;
+            let sent = sender.send_request(request, !has_body).map_err(|_| AttemptFailure::Refused)?;
             let upload = has_body.then(|| Http2Upload::new(sent.1, body.clone()));
             let response = self.await_head(sent.0, upload, &body, interim).await?;
             let (head, stream) = response.into_parts();
-            let body = Http2Body::new(stream, &head.headers, Rc::clone(&self.place));
-            return Ok(Response::from_parts(head, BackendBody::Http2(body)));
+            self.body = Some(Http2Body::new(stream, &head.headers, Rc::clone(&self.place)));
+            return Ok(Response::from_parts(head, ()));
         }
         let refused = match &ready {
             Poll::Ready(Err(error)) => self.requires_http1(error),
             _ => None,
         };
-        Err(SendError { unsent: Some(request), failure: refused.unwrap_or(AttemptFailure::Unsent) })
+        Err(refused.unwrap_or(AttemptFailure::Unsent))
+    }
+
+    /// Reads the next frame of the response.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.body.as_mut().map_or(Poll::Ready(None), |body| body.poll(cx))
+    }
+
+    /// True if the response has ended.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Http2Body::is_end_stream)
+    }
+
+    /// Returns the bytes of the response that are still to come, as far as they are known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Http2Body::size_hint)
     }
 
     async fn await_head(
@@ -70,26 +89,26 @@ impl Http2Stream {
         mut response: ResponseFuture,
         mut upload: Option<Http2Upload>,
         body: &RequestBody,
-        interim: impl Fn(Vec<u8>),
-    ) -> Result<Response<RecvStream>, SendError> {
+        interim: impl Fn(&[u8]),
+    ) -> Result<Response<RecvStream>, AttemptFailure> {
         let mut interims = 0;
         let head = poll_fn(|cx| {
             if let Some(Poll::Ready(ended)) = upload.as_mut().map(|upload| upload.poll(cx)) {
                 upload = None;
                 if ended == UploadEnd::Broken {
-                    return Poll::Ready(Err(SendError::of(AttemptFailure::Other)));
+                    return Poll::Ready(Err(AttemptFailure::Other));
                 }
             }
             while let Poll::Ready(Some(head)) = poll_interim(&mut response, cx) {
                 self.place.note_heard();
                 interims += 1;
                 if interims > INTERIM_MAX {
-                    return Poll::Ready(Err(SendError::of(AttemptFailure::Other)));
+                    return Poll::Ready(Err(AttemptFailure::Other));
                 }
                 if head.status() == StatusCode::CONTINUE {
-                    body.sending().and_then(|sending| sending.gate()).into_iter().for_each(|gate| gate.open());
+                    body.open_gate();
                 } else {
-                    interim(written(&head));
+                    interim(&written(&head));
                 }
             }
             Pin::new(&mut response).poll(cx).map_err(|error| self.failure(&error))
@@ -105,9 +124,9 @@ impl Http2Stream {
     }
 
     /// Returns the failure of a request that ended without a response (RFC 9113 §8.7).
-    fn failure(&self, error: &h2::Error) -> SendError {
+    fn failure(&self, error: &h2::Error) -> AttemptFailure {
         if let Some(failure) = self.requires_http1(error) {
-            return SendError::of(failure);
+            return failure;
         }
         let is_refused = error.is_remote()
             && (error.is_go_away() || (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)));
@@ -115,11 +134,11 @@ impl Http2Stream {
         if is_refused {
             self.place.retire();
         }
-        SendError::of(match (is_refused, has_died) {
+        match (is_refused, has_died) {
             (true, _) => AttemptFailure::Refused,
             (false, true) => AttemptFailure::PooledDied,
             (false, false) => AttemptFailure::Other,
-        })
+        }
     }
 
     /// Returns the failure if the backend has said that it wants HTTP/1.1. Its connection gets no further stream then.

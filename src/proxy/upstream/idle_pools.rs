@@ -7,26 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-
-use crate::connect::{ConnectError, serial};
+use crate::connect::{BackendStream, ConnectError, serial};
 use crate::domain::Scheme;
-use crate::http1::ResponseBudget;
-use crate::lifecycle;
+use crate::http1::Http1Connection;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::http2_pool::Http2Pool;
-use crate::proxy::upstream::request_body::RequestBody;
 use crate::traffic::Endpoint;
-
-pub(crate) type Sender = http1::SendRequest<RequestBody>;
-// hyper does not name the type of an upgradable connection.
-pub(crate) type ConnectionFuture = dyn Future<Output = hyper::Result<()>>;
 
 /// A worker's idle connections, by backend.
 pub(crate) struct IdlePools {
@@ -61,9 +51,8 @@ pub(crate) struct IdlePool {
 
 /// A connection to a backend.
 pub(crate) struct PooledConn {
-    pub(crate) sender: Sender,
-    pub(crate) driver: Driver,
-    pub(crate) budget: Arc<ResponseBudget>,
+    /// It is shared with the task of a request's body that goes on after the head of the response.
+    pub(crate) http1: Rc<RefCell<Http1Connection<BackendStream>>>,
     /// The tick from which on it carries no further request. A connection to a name does not long outlive the lookup of the name, so
     /// that a changed address is noticed however busy the old one is.
     pub(crate) retires: u32,
@@ -106,27 +95,6 @@ impl Transport {
             Scheme::Http => Self::Plain,
             Scheme::H2c => Self::H2c,
             Scheme::Https => Self::Tls { verified: endpoint.options().tls_verify },
-        }
-    }
-}
-
-/// The future that moves a connection's bytes. The request polls it, so that one task does the work of both sides. If both bodies may
-/// be under way at once, it is a task of its own. It is empty then, and after the connection has ended.
-pub(crate) struct Driver(pub(crate) Option<Pin<Box<ConnectionFuture>>>);
-
-impl Driver {
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        // The task that waits for the response learns how the connection ended.
-        if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
-            self.0 = None;
-        }
-    }
-
-    pub(crate) fn detach(&mut self) {
-        if let Some(connection) = self.0.take() {
-            lifecycle::spawn_local(async move {
-                let _ = connection.await;
-            });
         }
     }
 }
@@ -175,10 +143,9 @@ impl IdlePools {
     pub(crate) fn sweep(&self, now: u32) {
         self.backends.borrow_mut().retain(|_, same_hash| {
             same_hash.retain(|idle| {
-                idle.connections.borrow_mut().retain_mut(|made| {
+                idle.connections.borrow_mut().retain(|made| {
                     // Nothing else notices that the backend has closed an idle connection.
-                    made.driver.poll(&mut Context::from_waker(Waker::noop()));
-                    !made.sender.is_closed() && now < made.until
+                    made.is_quiet(&mut Context::from_waker(Waker::noop())) && now < made.until
                 });
                 idle.http2.sweep(now, idle.max);
                 let is_known = !idle.http2.is_empty() || idle.http2.requires_http1(now);
@@ -281,34 +248,31 @@ impl IdlePool {
 }
 
 impl PooledConn {
-    pub(crate) fn new(
-        sender: Sender,
-        driver: Driver,
-        budget: Arc<ResponseBudget>,
-        (retires, generation): (u32, u32),
-    ) -> Self {
-        Self { sender, driver, budget, retires, generation, idle_max: 0, until: 0, answered: None }
+    pub(crate) fn new(stream: BackendStream, (retires, generation): (u32, u32)) -> Self {
+        let http1 = Rc::new(RefCell::new(Http1Connection::new(stream)));
+        Self { http1, retires, generation, idle_max: 0, until: 0, answered: None }
     }
 
     /// Makes it idle from `now` on. Returns true if it may be used again.
     pub(crate) fn rest(&mut self, now: u32) -> bool {
         self.until = self.retires.min(now.saturating_add(self.idle_max));
-        self.is_fit(now)
+        let mut http1 = self.http1.borrow_mut();
+        http1.rest();
+        http1.is_reusable() && self.is_fit(now)
     }
 
     /// True if it may be used after it was idle.
     pub(crate) fn is_fit(&self, now: u32) -> bool {
-        now < self.until && !self.sender.is_closed()
+        now < self.until
     }
 
-    /// True if it can carry a request at once. It does not wait: a connection whose backend answered before it had read the
-    /// whole request may never become ready.
-    pub(crate) async fn is_ready(&mut self) -> bool {
-        let ready = poll_fn(|cx| {
-            self.driver.poll(cx);
-            Poll::Ready(self.sender.poll_ready(cx))
-        });
-        matches!(ready.await, Poll::Ready(Ok(())))
+    /// True if its backend has not closed it.
+    pub(crate) async fn is_ready(&self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.is_quiet(cx))).await
+    }
+
+    fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+        self.http1.borrow_mut().is_quiet(cx)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! [`upstreams::Upstreams`] gives out a connection, or a stream of one, for a request and takes it back.
 
-pub(crate) mod backend_body;
 pub(crate) mod continue_gate;
 mod http1_conn;
+mod http2_body;
 mod http2_link;
 mod http2_pool;
 mod http2_stream;
@@ -14,6 +14,5 @@ pub(crate) mod kept_body;
 pub(crate) mod login_conns;
 pub(crate) mod read_ahead;
 pub(crate) mod request_body;
-mod send_error;
 pub(crate) mod upstream_conn;
 pub(crate) mod upstreams;

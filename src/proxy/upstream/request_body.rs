@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
@@ -31,7 +30,7 @@ pub(crate) struct StreamedRequestBody {
     // `None` once the rest is not needed.
     incoming: RefCell<Option<ClientBody>>,
     size: SizeHint,
-    gate: Option<Arc<ContinueGate>>,
+    gate: Option<ContinueGate>,
     waker: RefCell<Option<Waker>>,
     bytes_max: Cell<u64>,
     bytes: Cell<u64>,
@@ -65,7 +64,7 @@ impl RequestBody {
         Self::Streamed(Rc::new(StreamedRequestBody {
             size: incoming.size_hint(),
             incoming: RefCell::new(Some(incoming)),
-            gate: held.then(Arc::default),
+            gate: held.then(ContinueGate::default),
             waker: RefCell::default(),
             bytes_max: Cell::new(u64::MAX),
             bytes: Cell::new(0),
@@ -83,6 +82,16 @@ impl RequestBody {
             Self::None => None,
             Self::Streamed(sending) => Some(sending),
         }
+    }
+
+    /// True if it is held back until the backend asks for it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.sending().is_some_and(|sending| sending.gate().is_some())
+    }
+
+    /// Lets a body pass that is held back.
+    pub(crate) fn open_gate(&self) {
+        self.sending().and_then(|sending| sending.gate()).into_iter().for_each(ContinueGate::open);
     }
 
     /// Gives up the rest of the body. Returns true if there is a rest.
@@ -160,7 +169,7 @@ impl StreamedRequestBody {
     }
 
     /// Returns the gate that holds it back, while it is closed.
-    pub(crate) fn gate(&self) -> Option<&Arc<ContinueGate>> {
+    pub(crate) fn gate(&self) -> Option<&ContinueGate> {
         self.gate.as_ref().filter(|gate| !gate.is_open())
     }
 
@@ -171,7 +180,7 @@ impl StreamedRequestBody {
         }
         self.incoming.take();
         self.waker.take().into_iter().for_each(Waker::wake);
-        self.gate.iter().for_each(|gate| gate.open());
+        self.gate.iter().for_each(ContinueGate::open);
         true
     }
 

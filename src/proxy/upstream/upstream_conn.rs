@@ -1,9 +1,14 @@
 //! The part of a connection to a backend that one request has: a whole connection of HTTP/1.1, or a stream of HTTP/2.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::HeaderValue;
+use http_body::{Frame, SizeHint};
 
+use crate::connect::BackendStream;
+use crate::http1::UpgradedStream;
+use crate::proxy::body_error::BodyError;
 use crate::proxy::upstream::http1_conn::Http1Conn;
 use crate::proxy::upstream::http2_stream::Http2Stream;
 
@@ -30,21 +35,35 @@ impl UpstreamConn {
         }
     }
 
-    /// Moves the bytes that can be moved. Returns true if nobody else moves them.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reads the next frame of the response.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Http1(conn) => {
-                conn.drive(cx);
-                true
-            }
-            Self::Http2(_) => false,
+            Self::Http1(conn) => conn.poll_frame(cx),
+            Self::Http2(stream) => stream.poll_frame(cx),
         }
     }
 
-    /// Lets the connection change protocols, which a stream cannot. It moves by itself from here on.
-    pub(crate) fn into_tunnel(self) {
-        if let Self::Http1(conn) = self {
-            conn.into_tunnel();
+    /// True if the response has ended.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(conn) => conn.is_end_stream(),
+            Self::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    /// Returns the bytes of the response that are still to come, as far as they are known.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(conn) => conn.size_hint(),
+            Self::Http2(stream) => stream.size_hint(),
+        }
+    }
+
+    /// Returns the connection for another protocol, which a stream cannot carry.
+    pub(crate) fn into_tunnel(self) -> Option<UpgradedStream<BackendStream>> {
+        match self {
+            Self::Http1(conn) => conn.into_tunnel(),
+            Self::Http2(_) => None,
         }
     }
 

@@ -5,20 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::connect::{
-    AddressResolver, BackendTls, CachedResolver, ConnectError, OfferedProtocols, chose_http2, dial, remaining, serial,
+    AddressResolver, BackendStream, BackendTls, CachedResolver, ConnectError, OfferedProtocols, chose_http2, dial,
+    remaining, serial,
 };
-use crate::http1::{ResponseBudget, UpstreamIo, client_builder};
 use crate::proxy::settings::ProxySettings;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::http1_conn::Http1Conn;
 use crate::proxy::upstream::http2_pool::StreamPlace;
 use crate::proxy::upstream::http2_stream::Http2Stream;
-use crate::proxy::upstream::idle_pools::{Driver, IdlePool, IdlePools, PooledConn, Sender, Transport};
+use crate::proxy::upstream::idle_pools::{IdlePool, IdlePools, PooledConn, Transport};
 use crate::proxy::upstream::login_conns::LoginConns;
 use crate::proxy::upstream::read_ahead::{ReadAhead, ReadAheadPlace};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
@@ -52,12 +51,9 @@ impl ConnTerms {
     }
 }
 
-/// A new connection that speaks HTTP/1.1.
-type Handshaken = (Sender, Driver, Arc<ResponseBudget>);
-
 /// A new connection.
 enum NewConn {
-    Http1(Handshaken),
+    Http1(BackendStream),
     Http2(StreamPlace),
 }
 
@@ -119,7 +115,7 @@ impl Upstreams {
 
     /// Returns an idle connection that speaks HTTP/1.1, unless it must be `fresh`.
     async fn idle(&self, pool: &Rc<IdlePool>, fresh: bool, terms: &ConnTerms) -> Option<UpstreamConn> {
-        while !fresh && let Some(mut idle) = pool.take(self.ticks.now()) {
+        while !fresh && let Some(idle) = pool.take(self.ticks.now()) {
             if idle.is_ready().await {
                 return Some(UpstreamConn::Http1(
                     Http1Conn::reused(idle, Rc::clone(pool), terms.idle_max).reading_ahead(terms.read_ahead.clone()),
@@ -183,8 +179,8 @@ impl Upstreams {
             pool.http2.note_choice(matches!(new, NewConn::Http1(_)));
         }
         Ok(match new {
-            NewConn::Http1((sender, driver, budget)) => {
-                let conn = PooledConn::new(sender, driver, budget, (self.retires(endpoint), generation));
+            NewConn::Http1(stream) => {
+                let conn = PooledConn::new(stream, (self.retires(endpoint), generation));
                 UpstreamConn::Http1(Http1Conn::new(conn, pool, terms.idle_max).reading_ahead(terms.read_ahead.clone()))
             }
             NewConn::Http2(place) => {
@@ -213,14 +209,14 @@ impl Upstreams {
         let backend = endpoint.backend();
         let socket = dial(&self.resolver, endpoint.session, backend, end).await?;
         match transport {
-            Transport::Plain => speak_http1(socket).await,
+            Transport::Plain => Ok(NewConn::Http1(BackendStream::Left(socket))),
             Transport::H2c => self.speak_http2(socket, endpoint, terms, end).await,
             Transport::Tls { verified } => {
                 let stream = self.tls.handshake(socket, backend, verified, offered, end).await?;
                 if chose_http2(&stream) {
                     self.speak_http2(stream, endpoint, terms, end).await
                 } else {
-                    speak_http1(stream).await
+                    Ok(NewConn::Http1(BackendStream::Right(Box::new(stream))))
                 }
             }
         }
@@ -291,11 +287,4 @@ impl Upstreams {
 /// Returns the stream of a place on a connection of the pool.
 fn stream(place: StreamPlace, pool: &IdlePool) -> Http2Stream {
     Http2Stream::new(place, pool.transport() != Transport::H2c)
-}
-
-/// Begins HTTP/1.1 on a connection. The transport is chosen here, once for the life of the connection.
-async fn speak_http1<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<NewConn, ConnectError> {
-    let (io, budget) = UpstreamIo::new(stream);
-    let (sender, connection) = client_builder().handshake(TokioIo::new(io)).await.map_err(std::io::Error::other)?;
-    Ok(NewConn::Http1((sender, Driver(Some(Box::pin(connection.with_upgrades()))), budget)))
 }

@@ -1,9 +1,8 @@
-//! The body of a backend's response, over HTTP/1.1 or HTTP/2.
+//! The body of a backend's response on an HTTP/2 stream.
 //!
 //! Invariants: the window of an HTTP/2 stream opens again only for bytes that the client has taken, so that no more than a window
 //! waits here for a client.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -11,20 +10,13 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use crate::proxy::body_error::BodyError;
 use crate::proxy::upstream::http2_pool::StreamPlace;
 
-/// The body of a backend's response.
-pub(crate) enum BackendBody {
-    Http1(Incoming),
-    Http2(Http2Body),
-}
-
 /// The body of a response on an HTTP/2 stream.
-pub(crate) struct Http2Body {
+pub(super) struct Http2Body {
     stream: RecvStream,
     place: Rc<StreamPlace>,
     // The bytes of the last frame, for which the window is not open again.
@@ -36,13 +28,13 @@ pub(crate) struct Http2Body {
 
 impl Http2Body {
     /// Returns the body of a response with this head.
-    pub(crate) fn new(stream: RecvStream, headers: &HeaderMap, place: Rc<StreamPlace>) -> Self {
+    pub(super) fn new(stream: RecvStream, headers: &HeaderMap, place: Rc<StreamPlace>) -> Self {
         let has_ended = stream.is_end_stream();
         let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         Self { left: if has_ended { Some(0) } else { length() }, stream, place, taken: 0, has_ended }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.has_ended {
             return Poll::Ready(None);
         }
@@ -68,30 +60,12 @@ impl Http2Body {
             Err(error) => Some(Err(error.into())),
         })
     }
-}
 
-impl Body for BackendBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
-            Self::Http2(body) => body.poll(cx),
-        }
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.has_ended || self.stream.is_end_stream()
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(incoming) => incoming.is_end_stream(),
-            Self::Http2(body) => body.has_ended || body.stream.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1(incoming) => incoming.size_hint(),
-            Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
-        }
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
