@@ -1,14 +1,12 @@
 //! The life of an HTTP/2 connection: its preface, its streams, and its end.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
@@ -20,6 +18,7 @@ use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::http2::quiet_waker::QuietWaker;
 use crate::proxy::http2::socket::Http2Socket;
 use crate::proxy::http2::stream;
+use crate::proxy::http2::stream_set::StreamSet;
 use crate::proxy::http2::stream_share::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, StreamShare};
 
 /// The most streams at once; clients expect no fewer (RFC 9113 §6.5.2).
@@ -56,9 +55,9 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let Some(connection) = begun.await else { return };
     let share = StreamShare::new(&worker, &client);
     let start = |request, respond| stream::carry(Rc::clone(&share), request, respond);
-    let streams = FuturesUnordered::new();
-    let mut carrier = StreamCarrier { share: &share, connection, streams, start, stage: None, is_ending: false };
     let quiet = QuietWaker::new(task);
+    let streams = StreamSet::new(Arc::clone(&quiet));
+    let mut carrier = StreamCarrier { share: &share, connection, streams, start, stage: None, is_ending: false };
     poll_fn(|cx| {
         let polled = quiet.rounds(|cx| carrier.poll(cx));
         socket.end_turn(cx);
@@ -85,8 +84,7 @@ fn builder() -> Builder {
 struct StreamCarrier<'s, T, F, S> {
     share: &'s StreamShare,
     connection: Connection<Http2Socket<T>, Bytes>,
-    // Boxed, because each has some kilobytes, which `push` would copy once more.
-    streams: FuturesUnordered<Pin<Box<F>>>,
+    streams: StreamSet<F>,
     start: S,
     // The last stage that was noted.
     stage: Option<ConnStage>,
@@ -103,6 +101,13 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.look_at_time();
         loop {
+            if self.streams.is_full() {
+                // Streams that were reset have not ended yet.
+                match self.connection.poll_closed(cx) {
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     // A time without streams begins anew, also after a stream that ends in this round.
@@ -118,7 +123,11 @@ where
             }
         }
         self.share.flushed();
-        while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(cx) {}
+        let was_full = self.streams.is_full();
+        self.streams.poll_woken();
+        if was_full && !self.streams.is_full() {
+            cx.waker().wake_by_ref();
+        }
         if self.share.is_flooded() || self.share.draw_memory().is_err() {
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             self.is_ending = true;

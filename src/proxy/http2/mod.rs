@@ -13,4 +13,5 @@ pub(crate) mod request_head;
 pub(crate) mod response_head;
 mod socket;
 mod stream;
+mod stream_set;
 pub(crate) mod stream_share;
