@@ -35,15 +35,17 @@ pub(crate) struct StreamBody {
     stream: RecvStream,
     // The bytes that are left, if the head says it.
     left: Option<u64>,
+    // False once all data has come.
     has_data: bool,
+    // False if the stream ended with its head.
+    exists: bool,
 }
 
 impl StreamBody {
-    /// Returns the body that follows a head with these fields.
-    pub(crate) fn new(stream: RecvStream, fields: &HeaderMap) -> Self {
-        let length = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let has_data = !stream.is_end_stream();
-        Self { stream, left: if has_data { length } else { Some(0) }, has_data }
+    /// Returns the body that follows a head with these fields, if one `exists`.
+    pub(crate) fn new(stream: RecvStream, exists: bool, fields: &HeaderMap) -> Self {
+        let length = || fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { stream, left: if exists { length() } else { Some(0) }, has_data: exists, exists }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -103,7 +105,7 @@ impl Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
-            Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Http2(body) => !body.exists || body.stream.is_end_stream(),
             Self::Http3(body) => body.is_end_stream(),
             Self::Tunnel(_) => true,
         }

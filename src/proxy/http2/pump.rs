@@ -65,18 +65,17 @@ impl<'e> Pump<'e> {
 
     /// Moves what can be moved. It is ready when the stream has ended; false if the client reset it.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.stream.poll_reset(cx).is_ready() {
-            return Poll::Ready(false);
-        }
         let mut sent = 0;
         while sent < TURN_BYTES {
-            match ready!(self.poll_part(cx)) {
-                Ok(bytes) => sent += bytes,
-                Err(PumpEnd::Broken(reason)) => {
+            match self.poll_part(cx) {
+                Poll::Ready(Ok(bytes)) => sent += bytes,
+                Poll::Ready(Err(PumpEnd::Broken(reason))) => {
                     self.stream.send_reset(reason);
                     return Poll::Ready(true);
                 }
-                Err(end) => return Poll::Ready(end == PumpEnd::Whole),
+                Poll::Ready(Err(end)) => return Poll::Ready(end == PumpEnd::Whole),
+                // A reset while it waits is noticed here, and one while it sends by the sending.
+                Poll::Pending => return self.stream.poll_reset(cx).map(|_| false),
             }
         }
         cx.waker().wake_by_ref();

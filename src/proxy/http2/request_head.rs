@@ -44,13 +44,13 @@ pub(super) struct TunnelRequest {
 ///
 /// # Errors
 /// If `Host` names another host than the target (RFC 9113 §8.3.1), or for a protocol other than WebSocket.
-pub(super) fn translate(request: Request<RecvStream>) -> Result<StreamRequest, Box<MalformedHead>> {
+pub(super) fn translate(request: Request<RecvStream>, has_body: bool) -> Result<StreamRequest, Box<MalformedHead>> {
     let (mut head, stream) = request.into_parts();
     if let Err(refusal) = to_origin_form(&mut head) {
         return Err(Box::new(MalformedHead { head, refusal }));
     }
     let Some(protocol) = head.extensions.remove::<Protocol>() else {
-        let body = ClientBody::Http2(StreamBody::new(stream, &head.headers));
+        let body = ClientBody::Http2(StreamBody::new(stream, has_body, &head.headers));
         return Ok(StreamRequest { request: Request::from_parts(head, body), tunnel: None });
     };
     let is_websocket = protocol.as_str().eq_ignore_ascii_case("websocket");

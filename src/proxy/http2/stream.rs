@@ -24,13 +24,14 @@ use crate::proxy::response::body::ProxyBody;
 /// Carries a request to its backend and the response back, until both have ended or the client resets the stream.
 pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let Ok(entry) = share.enter(!request.body().is_end_stream(), length).await else {
+    let has_body = !request.body().is_end_stream();
+    let Ok(entry) = share.enter(has_body, length).await else {
         // Nothing was done with the request: the client may send it again.
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     let is_head = request.method() == Method::HEAD;
     let mut tunnel = None;
-    let answered = answer(&entry, request, &mut respond, &mut tunnel).await;
+    let answered = answer(&entry, (request, has_body), &mut respond, &mut tunnel).await;
     let is_cancelled = match answered {
         AnswerEnd::Response(response) => {
             match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
@@ -59,11 +60,11 @@ enum AnswerEnd {
 /// Waits for the response to a request. Interim responses are sent meanwhile.
 async fn answer(
     entry: &StreamEntry,
-    request: Request<RecvStream>,
+    (request, has_body): (Request<RecvStream>, bool),
     respond: &mut SendResponse<Bytes>,
     tunnel: &mut Option<TunnelRequest>,
 ) -> AnswerEnd {
-    let request = match request_head::translate(request) {
+    let request = match request_head::translate(request, has_body) {
         Ok(translated) => {
             *tunnel = translated.tunnel;
             translated.request
@@ -74,27 +75,27 @@ async fn answer(
         }
     };
     // Windows bound what the client sends then, so it need not wait until the backend wants it.
-    let mut asks = !request.body().is_end_stream() && expectation(request.headers()) == Expectation::Continue;
+    let mut asks = has_body && expectation(request.headers()) == Expectation::Continue;
     let mut forwarded = pin!(forward(Rc::clone(&entry.share.worker), Rc::clone(&entry.client), request));
     poll_fn(|cx| {
+        if let Poll::Ready(answered) = forwarded.as_mut().poll(cx) {
+            return Poll::Ready(answered.map_or(AnswerEnd::Closed, AnswerEnd::Response));
+        }
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(AnswerEnd::Cancelled);
         }
-        let polled = forwarded.as_mut().poll(cx);
-        if polled.is_pending() && std::mem::take(&mut asks) {
+        if std::mem::take(&mut asks) {
             let mut head = Response::new(());
             *head.status_mut() = StatusCode::CONTINUE;
             let _ = respond.send_informational(head);
         }
-        if polled.is_pending()
-            && let Some(heads) = entry.client.state.take_interim()
-        {
+        if let Some(heads) = entry.client.state.take_interim() {
             // A stream that has ended is noticed above.
             for head in response_head::interim(&heads) {
                 let _ = respond.send_informational(head);
             }
         }
-        polled.map(|answered| answered.map_or(AnswerEnd::Closed, AnswerEnd::Response))
+        Poll::Pending
     })
     .await
 }
