@@ -27,7 +27,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SingleRequest<S> {
         request: &Request<Empty<Bytes>>,
     ) -> Result<(Self, Response<()>), ResponseError> {
         let mut connection = Http1Connection::new(stream);
-        connection.begin((request.method(), request.uri(), request.headers()), request.body());
+        connection.begin((request.method(), request.uri(), request.headers()), |_| {}, request.body());
         let head = poll_fn(|cx| {
             // A backend that takes only a part of it may answer all the same.
             let _: Poll<_> = connection.poll_request(&mut Empty::new(), cx)?;

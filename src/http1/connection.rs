@@ -84,9 +84,14 @@ impl<S> Http1Connection<S> {
         }
     }
 
-    /// Begins a request. Its body is given to [`Self::poll_request`].
-    pub(crate) fn begin(&mut self, head: (&Method, &Uri, &HeaderMap), body: &impl Body) {
-        self.request.begin(head, body);
+    /// Begins a request. `add` writes further fields of its head. Its body is given to [`Self::poll_request`].
+    pub(crate) fn begin(
+        &mut self,
+        head: (&Method, &Uri, &HeaderMap),
+        add: impl FnOnce(&mut Vec<u8>),
+        body: &impl Body,
+    ) {
+        self.request.begin(head, add, body);
         self.method.clone_from(head.0);
         (self.interim_bytes, self.has_received, self.body) = (0, false, BodyStage::AfterHead);
     }

@@ -20,6 +20,7 @@ pub(crate) use client::SingleRequest;
 pub(crate) use connection::{Http1Connection, ReadHead};
 pub(crate) use io::{move_bytes, poll_write_slices};
 pub(crate) use normalize::interim_for_client;
+pub(crate) use request_head::write_field;
 pub(crate) use response_error::ResponseError;
 pub(crate) use upgraded::UpgradedStream;
 

@@ -14,10 +14,12 @@ pub(super) enum RequestFraming {
     Chunked(Vec<HeaderName>),
 }
 
-/// Writes the head of a request at the end of `to`. Field names are written `Like-This`, which some old servers demand.
+/// Writes the head of a request at the end of `to`; `add` writes further fields. Field names are written `Like-This`, which some old
+/// servers demand.
 pub(super) fn write_head(
     to: &mut Vec<u8>,
     (method, target, headers): (&Method, &Uri, &HeaderMap),
+    add: impl FnOnce(&mut Vec<u8>),
     body: &impl Body,
 ) -> RequestFraming {
     let framing = framing(headers, body);
@@ -34,6 +36,7 @@ pub(super) fn write_head(
         }
         write_field(to, name, value.as_bytes());
     }
+    add(to);
     match &framing {
         RequestFraming::Chunked(_) => to.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         RequestFraming::Length(length) if *length > 0 && !headers.contains_key(CONTENT_LENGTH) => {
@@ -46,7 +49,7 @@ pub(super) fn write_head(
 }
 
 /// Writes one line of a head or of trailers.
-pub(super) fn write_field(to: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+pub(crate) fn write_field(to: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     let from = to.len();
     to.extend_from_slice(name.as_str().as_bytes());
     let mut begins_word = true;
@@ -65,10 +68,9 @@ fn framing(headers: &HeaderMap, body: &impl Body) -> RequestFraming {
     if body.is_end_stream() {
         return RequestFraming::Length(0);
     }
-    let is_coded = headers.contains_key(TRANSFER_ENCODING);
     match body.size_hint().exact() {
-        Some(length) if !is_coded => RequestFraming::Length(length),
-        _ => RequestFraming::Chunked(announced_trailers(headers)),
+        Some(length) => RequestFraming::Length(length),
+        None => RequestFraming::Chunked(announced_trailers(headers)),
     }
 }
 

@@ -49,8 +49,13 @@ impl RequestWriter {
     }
 
     /// Begins to send a request.
-    pub(super) fn begin(&mut self, head: (&Method, &Uri, &HeaderMap), body: &impl Body) {
-        self.framing = write_head(&mut self.before, head, body);
+    pub(super) fn begin(
+        &mut self,
+        head: (&Method, &Uri, &HeaderMap),
+        add: impl FnOnce(&mut Vec<u8>),
+        body: &impl Body,
+    ) {
+        self.framing = write_head(&mut self.before, head, add, body);
         self.is_whole = body.is_end_stream();
     }
 

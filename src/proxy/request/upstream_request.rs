@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 
@@ -25,8 +25,8 @@ use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
-    AttemptFailure, ContentCoding, Endpoint, Pool, RequestHop, SelectionInput, TRACEPARENT, Upgrade, X_REQUEST_ID,
-    accepts_html, authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry,
+    AddedFields, AttemptFailure, ContentCoding, Endpoint, HopCount, Pool, RequestHop, SelectionInput, TRACEPARENT,
+    Upgrade, accepts_html, authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry,
     requested_upgrade, strengthen_etags,
 };
 
@@ -44,7 +44,9 @@ pub(crate) struct UpstreamRequest<'a> {
     target: Uri,
     // The target for the current endpoint, if it has one of its own.
     rewritten: Option<Uri>,
+    // The fields of the request, without those that are added to each.
     headers: HeaderMap,
+    hops: HopCount,
     pub(crate) host: Option<HeaderValue>,
     // The prefix that a trusted proxy has removed from the path.
     prefix: Option<HeaderValue>,
@@ -77,9 +79,21 @@ impl<'a> UpstreamRequest<'a> {
         let upgrade = upgrade.and_then(|upgrade| Some((upgrade, ClientBody::upgrade_of(request)?)));
         let (method, target) = (request.method().clone(), std::mem::take(request.uri_mut()));
         let incoming = std::mem::replace(request.body_mut(), ClientBody::Tunnel(None));
-        let headers = std::mem::take(request.headers_mut());
-        let is_call = is_grpc_call(&method, &headers);
+        let mut headers = std::mem::take(request.headers_mut());
         let expects = !is_http_10 && expect::expectation(&headers) == Expectation::Continue;
+        if is_http_10 {
+            // It has no meaning in HTTP/1.0 (RFC 9110 §10.1.1), but would have one for the backend.
+            headers.remove(EXPECT);
+        }
+        let host = headers.get(HOST).cloned();
+        let prefix = if client.peer.trusted { headers.get(X_FORWARDED_PREFIX).cloned() } else { None };
+        let is_secure = is_secure(&headers, &client.peer);
+        let logs_in = authenticates_connection(&headers);
+        let grpc = is_grpc_call(&method, &headers)
+            .then(|| GrpcCall { deadline: grpc_timeout(&headers).map(|span| (span, clock::instant())) });
+        let passed_on = upgrade.as_ref().map(|(upgrade, _)| upgrade);
+        let hop = RequestHop { peer: &client.peer, client: trace.address, upgrade: passed_on };
+        let hops = edit_request(&mut headers, hop);
         let mut new = Self {
             trace,
             client,
@@ -87,38 +101,25 @@ impl<'a> UpstreamRequest<'a> {
             method,
             target,
             rewritten: None,
-            host: headers.get(HOST).cloned(),
-            prefix: headers.get(X_FORWARDED_PREFIX).filter(|_| client.peer.trusted).cloned(),
+            headers,
+            hops,
+            host,
+            prefix,
             is_http_10,
-            is_secure: is_secure(&headers, &client.peer),
-            logs_in: authenticates_connection(&headers),
+            is_secure,
+            logs_in,
             upgrade,
             attempts: 0,
             coding: None,
-            grpc: is_call.then(|| GrpcCall { deadline: grpc_timeout(&headers).map(|span| (span, clock::instant())) }),
-            headers,
+            grpc,
         };
-        new.edit_fields();
+        new.set_trace();
         new
     }
 
-    /// Makes the client's fields those for the backend.
-    fn edit_fields(&mut self) {
-        let headers = &mut self.headers;
-        let upgrade = self.upgrade.as_ref().map(|(upgrade, _)| upgrade);
-        if self.is_http_10 {
-            // It has no meaning in HTTP/1.0 (RFC 9110 §10.1.1), but would have one for the backend.
-            headers.remove(EXPECT);
-        }
-        edit_request(
-            headers,
-            RequestHop { peer: &self.client.peer, client: self.trace.address, authority: None, upgrade },
-        );
-        headers.insert(X_REQUEST_ID, self.trace.id.value());
-        if self.body.sending().is_some_and(|sending| sending.is_chunked()) {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        self.set_trace();
+    /// Returns the fields that are added to those of the request.
+    fn added_fields(&self) -> AddedFields<'_> {
+        AddedFields { peer: &self.client.peer, host: self.host.as_ref(), hops: self.hops, id: &self.trace.id }
     }
 
     /// Names the span of the next attempt, if the request has one.
@@ -182,7 +183,7 @@ impl<'a> UpstreamRequest<'a> {
         let sent = match upstream {
             UpstreamConn::Http1(conn) => {
                 let target = self.rewritten.as_ref().unwrap_or(&self.target);
-                conn.begin((&self.method, target, &self.headers), &self.body);
+                conn.begin((&self.method, target, &self.headers), self.added_fields(), &self.body);
                 let starves = conn.may_starve();
                 let mut body = self.body.clone();
                 let answered = self.within(worker, endpoint, |cx| conn.poll_head(cx, &mut body, interim));
@@ -211,7 +212,12 @@ impl<'a> UpstreamRequest<'a> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.rewritten.as_ref().unwrap_or(&self.target).clone();
-        *request.headers_mut() = self.headers.clone();
+        let mut headers = self.headers.clone();
+        self.added_fields().for_each(|name, value| {
+            // All values are valid.
+            HeaderValue::from_bytes(value).into_iter().for_each(|value| drop(headers.insert(name.clone(), value)));
+        });
+        *request.headers_mut() = headers;
         request
     }
 

@@ -13,14 +13,14 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use crate::connect::BackendStream;
-use crate::http1::{ReadHead, ResponseError, UpgradedStream, interim_for_client};
+use crate::http1::{ReadHead, ResponseError, UpgradedStream, interim_for_client, write_field};
 use crate::lifecycle;
 use crate::proxy::body_error::BodyError;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
-use crate::traffic::{AttemptFailure, Endpoint};
+use crate::traffic::{AddedFields, AttemptFailure, Endpoint};
 
 /// The time before its backend would close it from which on a connection is not used any more.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
@@ -88,8 +88,9 @@ impl Http1Conn {
     }
 
     /// Begins to send a request. [`Self::poll_head`] sends it.
-    pub(crate) fn begin(&mut self, head: (&Method, &Uri, &HeaderMap), body: &RequestBody) {
-        self.conn.http1.borrow_mut().begin(head, body);
+    pub(crate) fn begin(&mut self, head: (&Method, &Uri, &HeaderMap), added: AddedFields<'_>, body: &RequestBody) {
+        let add = |to: &mut Vec<u8>| added.for_each(|name, value| write_field(to, &name, value));
+        self.conn.http1.borrow_mut().begin(head, add, body);
     }
 
     /// Sends the request with its `body` until the head of the response comes. Interim heads go to `interim`.

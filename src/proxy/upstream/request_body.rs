@@ -148,11 +148,6 @@ impl StreamedRequestBody {
         self.bytes_max.get()
     }
 
-    /// True if its length is not known beforehand.
-    pub(crate) fn is_chunked(&self) -> bool {
-        self.size.exact().is_none()
-    }
-
     /// Returns the number of bytes taken from the client.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()

@@ -4,12 +4,13 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TE, UPGRADE};
 
 use super::claims::drop_claims;
-use super::forwarded::{HOPS, count_hop, set_forwarded};
+use super::forwarded::{HOPS, HopCount, extend_forwarded, take_hops};
 use super::hop_by_hop::{HopByHop, named, take_hop_by_hop};
 use super::peer::Peer;
+use super::request_id::X_REQUEST_ID;
 use crate::traffic::endpoint::RouteSettings;
 
 /// The circumstances of one request that its head for the backend depends on.
@@ -19,8 +20,6 @@ pub struct RequestHop<'a> {
     pub peer: &'a Peer,
     /// The client's address, as [`super::client_address`] returns it.
     pub client: IpAddr,
-    /// The value of `Host` for the backend; `None` to keep the client's.
-    pub authority: Option<&'a HeaderValue>,
     /// The upgrade to pass on.
     pub upgrade: Option<&'a Upgrade>,
 }
@@ -45,8 +44,9 @@ pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     (said && plain).then(|| Upgrade(wanted.clone()))
 }
 
-/// Rewrites a client's head for the backend.
-pub fn edit_request(headers: &mut HeaderMap, hop: RequestHop<'_>) {
+/// Rewrites a client's head for the backend, which gets [`super::AddedFields`] besides. Returns the hop count.
+pub fn edit_request(headers: &mut HeaderMap, hop: RequestHop<'_>) -> HopCount {
+    let hops = take_hops(headers);
     let found = HopByHop::among(headers);
     let trailers = found.others && wants_trailers(headers);
     take_hop_by_hop(headers, found);
@@ -57,11 +57,9 @@ pub fn edit_request(headers: &mut HeaderMap, hop: RequestHop<'_>) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    set_forwarded(headers, hop.peer, hop.client);
-    count_hop(headers);
-    if let Some(authority) = hop.authority {
-        headers.insert(HOST, authority.clone());
-    }
+    extend_forwarded(headers, hop.peer, hop.client);
+    headers.remove(X_REQUEST_ID);
+    hops
 }
 
 /// Rewrites a backend's head for the client; `upgraded` is true for a 101. Returns the backend's `Keep-Alive`.

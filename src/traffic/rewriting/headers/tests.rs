@@ -1,10 +1,11 @@
 //! Heads before and after rewriting.
 
-use http::header::HeaderName;
+use http::header::{HOST, HeaderName};
 use ipnet::IpNet;
 
-use super::super::forwarded::is_routing_loop;
+use super::super::forwarded::{AddedFields, is_routing_loop};
 use super::super::hop_by_hop::is_only_chunked;
+use super::super::request_id::RequestId;
 use super::*;
 
 fn head(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -24,8 +25,12 @@ fn edited(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
     let mut headers = head(lines);
     let peer = peer(trusted);
     let client = peer.address;
-    let hop = RequestHop { peer: &peer, client, authority: None, upgrade: None };
-    edit_request(&mut headers, hop);
+    let host = headers.get(HOST).cloned();
+    let hops = edit_request(&mut headers, RequestHop { peer: &peer, client, upgrade: None });
+    let id = RequestId::Number(1);
+    AddedFields { peer: &peer, host: host.as_ref(), hops, id: &id }.for_each(|name, value| {
+        headers.append(name, HeaderValue::from_bytes(value).unwrap());
+    });
     headers
 }
 
@@ -50,7 +55,7 @@ fn hop_by_hop_fields_are_removed() {
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     let told = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"];
-    let expected = [&["host", "signalbox-hops"][..], &told, &["x-kept", "x-real-ip"]].concat();
+    let expected = [&["host", "signalbox-hops"][..], &told, &["x-kept", "x-real-ip", "x-request-id"]].concat();
     assert_eq!(names, expected);
 }
 
