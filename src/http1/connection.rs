@@ -169,8 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1Connection<S> {
         loop {
             match self.take_head() {
                 Ok(Some(head)) if head.is_interim() => {
-                    self.interim_bytes += head.bytes.len();
-                    return Poll::Ready(Ok(ReadHead::Interim(head.response.status(), head.bytes)));
+                    self.interim_bytes += head.interim.len();
+                    return Poll::Ready(Ok(ReadHead::Interim(head.response.status(), head.interim)));
                 }
                 Ok(Some(head)) => return Poll::Ready(Ok(ReadHead::Final(self.accept(head)))),
                 Ok(None) => {

@@ -27,8 +27,8 @@ pub(super) struct ResponseHead {
     pub(super) framing: ResponseFraming,
     /// True if the backend keeps the connection open after the response.
     pub(super) keeps_alive: bool,
-    /// The bytes of the head.
-    pub(super) bytes: Bytes,
+    /// The bytes of an interim head.
+    pub(super) interim: Bytes,
 }
 
 /// The way in which the end of a body is found (RFC 9112 §6.3).
@@ -74,7 +74,7 @@ pub(super) fn take_head(received: &mut BytesMut) -> Result<Option<ResponseHead>,
             places.iter_mut().zip(&*parsed.headers).for_each(|(place, line)| *place = FieldPlace::of(line, received));
             let places = places.get(..parsed.headers.len()).unwrap_or_default();
             let bytes = received.split_to(end).freeze();
-            return read_head(&bytes.clone(), bytes, &summary, places).map(Some);
+            return read_head(&bytes, &bytes, &summary, places).map(Some);
         }
         Ok(Status::Complete(_)) | Err(_) => {}
     }
@@ -104,7 +104,7 @@ fn take_irregular_head(received: &mut BytesMut) -> Result<Option<ResponseHead>, 
     }
     let summary = HeadSummary::of(&parsed, &head).ok_or(ResponseError::Malformed)?;
     let places: Vec<FieldPlace> = parsed.headers.iter().map(|line| FieldPlace::of(line, &head)).collect();
-    read_head(&head, raw, &summary, &places).map(Some)
+    read_head(&head, &raw, &summary, &places).map(Some)
 }
 
 /// True if the head has no transfer coding, or `chunked` once and nothing else. All others are normalized.
@@ -171,7 +171,7 @@ impl HeadSummary {
 /// Reads the fields of a head, and what they say of the body and the connection. `raw` is the head as it came.
 fn read_head(
     head: &Bytes,
-    raw: Bytes,
+    raw: &Bytes,
     summary: &HeadSummary,
     places: &[FieldPlace],
 ) -> Result<ResponseHead, ResponseError> {
@@ -200,7 +200,11 @@ fn read_head(
         response.extensions_mut().insert(reason);
     }
     let keeps_alive = !connection.closes && (!is_old || connection.keeps_alive);
-    Ok(ResponseHead { response, framing, keeps_alive, bytes: raw })
+    let mut head = ResponseHead { response, framing, keeps_alive, interim: Bytes::new() };
+    if head.is_interim() {
+        head.interim = raw.clone();
+    }
+    Ok(head)
 }
 
 /// The meaning of the fields of a head for the body and the connection.

@@ -14,38 +14,44 @@ use http_body::Body as _;
 
 use crate::proxy::client::stream_tunnel::StreamTunnel;
 use crate::proxy::http2::pump::Pump;
-use crate::proxy::http2::request_head::TunnelRequest;
+use crate::proxy::http2::request_head::{MalformedHead, StreamRequest, TunnelRequest};
 use crate::proxy::http2::stream_share::{StreamEntry, StreamShare};
 use crate::proxy::http2::{request_head, response_head};
 use crate::proxy::request::expect::{Expectation, expectation};
 use crate::proxy::request::forward::{forward, refuse_malformed};
 use crate::proxy::response::body::ProxyBody;
 
-/// Carries a request to its backend and the response back, until both have ended or the client resets the stream.
-pub(super) async fn carry(share: Rc<StreamShare>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+/// Carries a request to its backend and the response back, until both have ended or the client resets the stream. The future of an async
+/// fn would hold the request twice.
+pub(super) fn carry(
+    share: Rc<StreamShare>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let has_body = !request.body().is_end_stream();
-    let Ok(entry) = share.enter(has_body, length).await else {
-        // Nothing was done with the request: the client may send it again.
-        return respond.send_reset(Reason::REFUSED_STREAM);
-    };
-    let is_head = request.method() == Method::HEAD;
-    let mut tunnel = None;
-    let answered = answer(&entry, (request, has_body), &mut respond, &mut tunnel).await;
-    let is_cancelled = match answered {
-        AnswerEnd::Response(response) => {
-            match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-                Some(tunnel) => !open_tunnel(&entry, tunnel, response, &mut respond).await,
-                None => !pass_on(&entry, response, is_head, &mut respond).await,
+    let (is_head, has_body) = (request.method() == Method::HEAD, !request.body().is_end_stream());
+    let mut request = request_head::translate(request, has_body);
+    async move {
+        let Ok(entry) = share.enter(has_body, length).await else {
+            // Nothing was done with the request: the client may send it again.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        };
+        let is_cancelled = match answer(&entry, &mut request, has_body, &mut respond).await {
+            AnswerEnd::Response(response) => {
+                let is_opened = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                match request.ok().and_then(|request| request.tunnel).filter(|_| is_opened) {
+                    Some(tunnel) => !open_tunnel(&entry, tunnel, response, &mut respond).await,
+                    None => !pass_on(&entry, response, is_head, &mut respond).await,
+                }
             }
-        }
-        AnswerEnd::Closed => {
-            respond.send_reset(Reason::CANCEL);
-            false
-        }
-        AnswerEnd::Cancelled => true,
-    };
-    share.ended(is_cancelled);
+            AnswerEnd::Closed => {
+                respond.send_reset(Reason::CANCEL);
+                false
+            }
+            AnswerEnd::Cancelled => true,
+        };
+        share.ended(is_cancelled);
+    }
 }
 
 /// The way in which a request was answered.
@@ -60,23 +66,20 @@ enum AnswerEnd {
 /// Waits for the response to a request. Interim responses are sent meanwhile.
 async fn answer(
     entry: &StreamEntry,
-    (request, has_body): (Request<RecvStream>, bool),
+    request: &mut Result<StreamRequest, Box<MalformedHead>>,
+    has_body: bool,
     respond: &mut SendResponse<Bytes>,
-    tunnel: &mut Option<TunnelRequest>,
 ) -> AnswerEnd {
-    let request = match request_head::translate(request, has_body) {
-        Ok(translated) => {
-            *tunnel = translated.tunnel;
-            translated.request
-        }
+    let (worker, client) = (&entry.share.worker, &entry.client);
+    let request = match request {
+        Ok(translated) => &mut translated.request,
         Err(malformed) => {
-            let (worker, client) = (&entry.share.worker, &entry.client);
             return AnswerEnd::Response(refuse_malformed(worker, client, &malformed.head, false, malformed.refusal));
         }
     };
     // Windows bound what the client sends then, so it need not wait until the backend wants it.
     let mut asks = has_body && expectation(request.headers()) == Expectation::Continue;
-    let mut forwarded = pin!(forward(Rc::clone(&entry.share.worker), Rc::clone(&entry.client), request));
+    let mut forwarded = pin!(forward(worker, client, request));
     poll_fn(|cx| {
         if let Poll::Ready(answered) = forwarded.as_mut().poll(cx) {
             return Poll::Ready(answered.map_or(AnswerEnd::Closed, AnswerEnd::Response));

@@ -134,13 +134,13 @@ enum AnswerStep {
 /// Waits for the response to a request; `None` if there is none. Interim responses are sent meanwhile.
 async fn answer(
     pace: &StreamPace<'_>,
-    request: Request<ClientBody>,
+    mut request: Request<ClientBody>,
     response: &mut ResponseStream,
 ) -> Result<Option<Response<ProxyBody>>, WaitEnd> {
     let entry = pace.entry;
     // Windows bound what the client sends then, so it need not wait until the backend wants it.
     let mut asks = !request.body().is_end_stream() && expectation(request.headers()) == Expectation::Continue;
-    let mut forwarded = pin!(forward(Rc::clone(&entry.share.worker), Rc::clone(&entry.client), request));
+    let mut forwarded = pin!(forward(&entry.share.worker, &entry.client, &mut request));
     loop {
         let step = poll_fn(|cx| {
             if pace.poll_end(cx) == Poll::Ready(SendEnd::Stopped) {

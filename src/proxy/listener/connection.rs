@@ -132,7 +132,10 @@ async fn http1<T: ClientTransport>(worker: Rc<WorkerContext>, client: Rc<ClientC
     let state = Arc::clone(&client.state);
     let refusing = (Rc::clone(&worker), Rc::clone(&client));
     let service = service_fn(move |request: Request<Incoming>| {
-        forward(Rc::clone(&worker), Rc::clone(&client), request.map(ClientBody::Http1))
+        let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+        let mut request = request.map(ClientBody::Http1);
+        // The future of an async fn would hold the request twice.
+        async move { forward(&worker, &client, &mut request).await }
     });
     let mut builder = http1::Builder::new();
     // The sweep watches the time; see `conn_state`.

@@ -23,8 +23,8 @@ pub(crate) struct ResponseExtras {
     pub(crate) method: MethodLabel,
     /// The rate limit that holds for the client.
     limit: Option<AppliedLimit>,
-    /// The page to show in place of the built-in one, and the session that named it.
-    pub(crate) page: Option<(SessionKey, PageUrl)>,
+    /// The page to show in place of the built-in one, and the session that named it. Boxed because it is rare.
+    pub(crate) page: Option<Box<(SessionKey, PageUrl)>>,
     /// The target of a redirect.
     pub(crate) location: Option<HeaderValue>,
     /// The endpoint whose response fields a refusal has too.
@@ -75,7 +75,7 @@ impl ResponseExtras {
     pub(crate) fn refuse(&mut self, worker: &WorkerContext, pool: &Pool, refusal: Refusal) -> Refusal {
         pool.members().first().into_iter().for_each(|oldest| count_refusal(worker, oldest, self.method, refusal));
         if refusal == Refusal::Maintenance {
-            self.page = pool.maintenance_page().map(|(member, page)| (member.session, page));
+            self.page = pool.maintenance_page().map(|(member, page)| Box::new((member.session, page)));
         }
         refusal
     }

@@ -51,16 +51,7 @@ pub(crate) struct CloseConnection;
 ///
 /// # Errors
 /// If the connection is to be closed without an answer.
-#[expect(clippy::manual_async_fn, reason = "the future of an async fn would hold the request twice")]
-pub(crate) fn forward(
-    worker: Rc<WorkerContext>,
-    client: Rc<ClientContext>,
-    mut request: Request<ClientBody>,
-) -> impl Future<Output = Result<Response<ProxyBody>, CloseConnection>> {
-    async move { answer(&worker, &client, &mut request).await }
-}
-
-async fn answer(
+pub(crate) async fn forward(
     worker: &Rc<WorkerContext>,
     client: &Rc<ClientContext>,
     request: &mut Request<ClientBody>,
@@ -101,7 +92,7 @@ async fn answer(
             if length != BodyLength::None || method == Method::CONNECT {
                 client.state.linger();
             }
-            let page = match &extras.page {
+            let page = match extras.page.as_deref() {
                 Some((session, url)) => worker.maintenance_pages.page(*session, url).await,
                 None => None,
             };

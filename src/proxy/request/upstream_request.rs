@@ -42,8 +42,8 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) body: RequestBody,
     pub(crate) method: Method,
     target: Uri,
-    // The target for the current endpoint, if it has one of its own.
-    rewritten: Option<Uri>,
+    // The target for the current endpoint, if it has one of its own. Boxed because it is rare.
+    rewritten: Option<Box<Uri>>,
     // The fields of the request, without those that are added to each.
     headers: HeaderMap,
     hops: HopCount,
@@ -182,7 +182,7 @@ impl<'a> UpstreamRequest<'a> {
         let interim = |heads: &[u8]| self.pass_interim(heads);
         let sent = match upstream {
             UpstreamConn::Http1(conn) => {
-                let target = self.rewritten.as_ref().unwrap_or(&self.target);
+                let target = self.rewritten.as_deref().unwrap_or(&self.target);
                 conn.begin((&self.method, target, &self.headers), self.added_fields(), &self.body);
                 let starves = conn.may_starve();
                 let mut body = self.body.clone();
@@ -211,7 +211,7 @@ impl<'a> UpstreamRequest<'a> {
     fn whole(&self) -> Request<RequestBody> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.rewritten.as_ref().unwrap_or(&self.target).clone();
+        *request.uri_mut() = self.rewritten.as_deref().unwrap_or(&self.target).clone();
         let mut headers = self.headers.clone();
         self.added_fields().for_each(|name, value| {
             // All values are valid.
@@ -224,7 +224,7 @@ impl<'a> UpstreamRequest<'a> {
     /// Sets the target and the fields that only this endpoint's backend gets, in place of those of an endpoint before.
     fn fit_to(&mut self, endpoint: &Endpoint) {
         let target = self.target.path_and_query().map_or("/", PathAndQuery::as_str);
-        self.rewritten = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok());
+        self.rewritten = endpoint.rewrite(target).and_then(|target| Uri::try_from(target).ok()).map(Box::new);
         self.coding = None;
         if endpoint.options().compression {
             self.coding = ContentCoding::wanted(&self.headers);

@@ -38,7 +38,7 @@ pub(crate) struct Http1Conn {
     // The task that sends the rest of a request beside its response.
     upload: Option<AbortOnDrop>,
     // A change of protocols that the backend began before it had the whole request.
-    switch: Option<Response<()>>,
+    switch: Option<Box<Response<()>>>,
 }
 
 /// A task that ends when nobody wants its work any more.
@@ -128,11 +128,11 @@ impl Http1Conn {
         }
         let head = match polled {
             Poll::Ready(head) => head.map_err(|error| self.failure(&error, has_received))?,
-            Poll::Pending => ready!(self.switch.take_if(|_| has_sent).map_or(Poll::Pending, Poll::Ready)),
+            Poll::Pending => *ready!(self.switch.take_if(|_| has_sent).map_or(Poll::Pending, Poll::Ready)),
         };
         if !has_sent && head.status() == StatusCode::SWITCHING_PROTOCOLS && !body.is_held() {
             // The other protocol begins where the request ends (RFC 9110 §7.8).
-            self.switch = Some(head);
+            self.switch = Some(Box::new(head));
             return Poll::Pending;
         }
         if !has_sent {
