@@ -117,6 +117,17 @@ impl<S> Http1Connection<S> {
         matches!(self.body, BodyStage::Ended)
     }
 
+    /// Returns the number of bytes of the body that are at hand. Chunks are not looked at.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        match self.body {
+            BodyStage::Length(left) => {
+                usize::try_from(left).map_or(self.received.len(), |left| left.min(self.received.len()))
+            }
+            BodyStage::UntilClose => self.received.len(),
+            _ => 0,
+        }
+    }
+
     /// Returns the bytes of the body that are still to come, as far as they are known.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self.body {

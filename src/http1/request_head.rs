@@ -50,15 +50,12 @@ pub(super) fn write_head(
 
 /// Writes one line of a head or of trailers.
 pub(crate) fn write_field(to: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    let from = to.len();
-    to.extend_from_slice(name.as_str().as_bytes());
     let mut begins_word = true;
-    for byte in to.iter_mut().skip(from) {
-        if begins_word {
-            byte.make_ascii_uppercase();
-        }
-        begins_word = *byte == b'-';
-    }
+    to.extend(name.as_str().bytes().map(|byte| {
+        let written = if begins_word { byte.to_ascii_uppercase() } else { byte };
+        begins_word = byte == b'-';
+        written
+    }));
     for part in [b": ", value, b"\r\n"] {
         to.extend_from_slice(part);
     }

@@ -183,7 +183,10 @@ fn read_head(
         let value = HeaderValue::from_maybe_shared(head.slice(place.value.range()));
         let value = value.map_err(|_| ResponseError::Malformed)?;
         connection.note(&name, &value)?;
-        headers.append(name, value);
+        // It says nothing besides what was noted.
+        if name != CONNECTION || !is_usual_connection(value.as_bytes()) {
+            headers.append(name, value);
+        }
     }
     let is_old = summary.version == Version::HTTP_10;
     let framing = match (connection.coding, connection.length) {
@@ -205,6 +208,11 @@ fn read_head(
         head.interim = raw.clone();
     }
     Ok(head)
+}
+
+/// True if a `Connection` line only says if the connection goes on.
+fn is_usual_connection(line: &[u8]) -> bool {
+    line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
 }
 
 /// The meaning of the fields of a head for the body and the connection.

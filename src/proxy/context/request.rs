@@ -175,6 +175,11 @@ impl RequestContext {
         self.upstream.as_ref().is_none_or(UpstreamConn::is_end_stream)
     }
 
+    /// Returns the number of bytes of the response that are at hand, as far as it is known.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.upstream.as_ref().map_or(0, UpstreamConn::ready_bytes)
+    }
+
     /// Returns the bytes of the response that are still to come, as far as they are known.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.upstream.as_ref().map_or_else(SizeHint::default, UpstreamConn::size_hint)

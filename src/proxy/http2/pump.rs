@@ -84,14 +84,17 @@ impl<'e> Pump<'e> {
 
     /// Sends as much as there is a window for of what is held, or of the next frame. Returns its bytes.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, PumpEnd>> {
+        let mut window = 0;
         if self.held.is_empty() {
-            ready!(self.poll_body(cx))?;
+            window = ready!(self.poll_body(cx))?;
         }
         if self.held.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.stream.reserve_capacity(self.held.len());
-        let window = ready!(self.poll_window(cx))?;
+        if window < self.held.len() {
+            self.stream.reserve_capacity(self.held.len());
+            window = ready!(self.poll_window(cx))?;
+        }
         let part = self.held.split_to(window.min(self.held.len()));
         let bytes = part.len();
         self.entry.share.let_go(bytes, true);
@@ -105,11 +108,11 @@ impl<'e> Pump<'e> {
         self.stream.send_data(data, is_last).map_err(|_| PumpEnd::Cancelled)
     }
 
-    /// Takes the next frame of the body; the error is its end.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpEnd>> {
-        // A byte of window shows that the client takes something. More would be missing from other streams.
-        self.stream.reserve_capacity(1);
-        ready!(self.poll_window(cx))?;
+    /// Takes the next frame of the body; the error is its end. Returns the window that there is for it.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, PumpEnd>> {
+        // A byte of window shows that the client takes something. More than is at hand would be missing from other streams.
+        self.stream.reserve_capacity(self.body.ready_bytes().clamp(1, TURN_BYTES));
+        let window = ready!(self.poll_window(cx))?;
         if self.entry.share.poll_room(cx).is_pending() {
             return self.stand_still(StandstillCause::Room).map(|end| Err(PumpEnd::Broken(end)));
         }
@@ -118,11 +121,11 @@ impl<'e> Pump<'e> {
         };
         self.move_on();
         let end = match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) if data.is_empty() && !self.body.is_end_stream() => return Poll::Ready(Ok(())),
+            Some(Ok(Ok(data))) if data.is_empty() && !self.body.is_end_stream() => return Poll::Ready(Ok(window)),
             Some(Ok(Ok(data))) if !data.is_empty() => {
                 self.entry.share.hold(data.len());
                 self.held = data;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(window));
             }
             Some(Ok(Err(frame))) => frame.into_trailers().map_or(PumpEnd::Whole, |trailers| self.end_with(trailers)),
             Some(Err(_)) => PumpEnd::Broken(Reason::INTERNAL_ERROR),

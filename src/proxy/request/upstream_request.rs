@@ -22,6 +22,7 @@ use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptError, Refusal};
 use crate::proxy::request::expect::{self, Expectation};
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
+use crate::proxy::upstream::send_error::SendError;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
@@ -199,11 +200,11 @@ impl<'a> UpstreamRequest<'a> {
                 self.within(worker, endpoint, |cx| sending.as_mut().poll(cx)).await?
             }
         };
-        sent.map_err(|failure| {
-            if failure == (AttemptFailure::Http1Required { is_possible: true }) {
+        sent.map_err(|error| {
+            if error.failure == (AttemptFailure::Http1Required { is_possible: true }) {
                 worker.upstreams.note_http1_required(endpoint);
             }
-            self.classify(failure)
+            self.classify(error)
         })
     }
 
@@ -343,13 +344,14 @@ impl<'a> UpstreamRequest<'a> {
     }
 
     /// Returns the error of an attempt that failed after it got a connection.
-    fn classify(&self, failure: AttemptFailure) -> AttemptError {
+    fn classify(&self, error: SendError) -> AttemptError {
         match self.body.sending().map(|sending| (sending.state(), sending.bytes_max())) {
             Some((UploadProgress::TooLarge, max)) => return AttemptError::other(Refusal::TooLarge { max }),
             Some((UploadProgress::Broken, _)) => return AttemptError::other(Refusal::BadRequest),
             _ => {}
         }
-        AttemptError::of_connection(failure)
+        let known = AttemptError::of_connection(error.failure);
+        AttemptError { cause: error.cause.unwrap_or(known.cause), ..known }
     }
 
     /// Prepares another attempt after a failed one. Returns false if the request may not be sent again.

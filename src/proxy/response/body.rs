@@ -32,6 +32,17 @@ impl ProxyBody {
     }
 }
 
+impl ProxyBody {
+    /// Returns the number of bytes that are at hand, as far as it is known.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        match self {
+            Self::Whole(page) => page.as_ref().map_or(0, Bytes::len),
+            Self::Streamed(streamed) => streamed.ready_bytes(),
+            Self::Compressed(_) => 0,
+        }
+    }
+}
+
 impl Body for ProxyBody {
     type Data = Bytes;
     type Error = BodyError;

@@ -65,6 +65,11 @@ impl StreamedBody {
         self.ending.as_ref().is_some_and(|ending| ending.is_over()) || self.context.is_end_stream()
     }
 
+    /// Returns the number of bytes that are at hand, as far as it is known.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.context.ready_bytes()
+    }
+
     /// Returns the length of the rest, as far as it is known.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.context.size_hint()

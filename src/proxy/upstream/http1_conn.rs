@@ -20,6 +20,7 @@ use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::send_error::SendError;
 use crate::traffic::{AddedFields, AttemptFailure, Endpoint};
 
 /// The time before its backend would close it from which on a connection is not used any more.
@@ -99,7 +100,7 @@ impl Http1Conn {
         cx: &mut Context<'_>,
         body: &mut RequestBody,
         interim: impl Fn(&[u8]),
-    ) -> Poll<Result<Response<()>, AttemptFailure>> {
+    ) -> Poll<Result<Response<()>, SendError>> {
         let mut http1 = self.conn.http1.borrow_mut();
         // A first part of the body comes with the head.
         let read_max = self.read_ahead.as_ref().map_or(usize::MAX, |place| place.kind().bytes().into());
@@ -156,9 +157,11 @@ impl Http1Conn {
 
     /// Returns the failure of a request that ended without a response. A connection that had carried a request before, and ended
     /// without a byte of the response to this one, had died before it.
-    fn failure(&self, error: &ResponseError, has_received: bool) -> AttemptFailure {
-        tracing::debug!(%error, "no response");
-        if self.is_reused && !has_received { AttemptFailure::PooledDied } else { AttemptFailure::Other }
+    fn failure(&self, error: &ResponseError, has_received: bool) -> SendError {
+        if self.is_reused && !has_received {
+            return AttemptFailure::PooledDied.into();
+        }
+        SendError::of_response(error, has_received)
     }
 
     /// Reads the next frame of the response.
@@ -170,6 +173,11 @@ impl Http1Conn {
     /// True if the response has ended.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.conn.http1.borrow().is_end_stream()
+    }
+
+    /// Returns the number of bytes of the response that are at hand.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.conn.http1.borrow().ready_bytes()
     }
 
     /// Returns the bytes of the response that are still to come, as far as they are known.

@@ -22,6 +22,7 @@ use crate::proxy::upstream::http2_body::Http2Body;
 use crate::proxy::upstream::http2_pool::StreamPlace;
 use crate::proxy::upstream::http2_upload::{Http2Upload, UploadEnd};
 use crate::proxy::upstream::request_body::RequestBody;
+use crate::proxy::upstream::send_error::SendError;
 use crate::traffic::AttemptFailure;
 
 /// A stream on an HTTP/2 connection, while one request has it.
@@ -47,7 +48,7 @@ impl Http2Stream {
         &mut self,
         request: Request<RequestBody>,
         interim: impl Fn(&[u8]),
-    ) -> Result<Response<()>, AttemptFailure> {
+    ) -> Result<Response<()>, SendError> {
         let mut sender = self.place.sender();
         let ready = poll_fn(|cx| Poll::Ready(sender.poll_ready(cx))).await;
         if matches!(ready, Poll::Ready(Ok(()))) {
@@ -66,7 +67,7 @@ impl Http2Stream {
             Poll::Ready(Err(error)) => self.requires_http1(error),
             _ => None,
         };
-        Err(refused.unwrap_or(AttemptFailure::Unsent))
+        Err(refused.unwrap_or(AttemptFailure::Unsent).into())
     }
 
     /// Reads the next frame of the response.
@@ -90,20 +91,20 @@ impl Http2Stream {
         mut upload: Option<Http2Upload>,
         body: &RequestBody,
         interim: impl Fn(&[u8]),
-    ) -> Result<Response<RecvStream>, AttemptFailure> {
+    ) -> Result<Response<RecvStream>, SendError> {
         let mut interims = 0;
         let head = poll_fn(|cx| {
             if let Some(Poll::Ready(ended)) = upload.as_mut().map(|upload| upload.poll(cx)) {
                 upload = None;
                 if ended == UploadEnd::Broken {
-                    return Poll::Ready(Err(AttemptFailure::Other));
+                    return Poll::Ready(Err(SendError::from(AttemptFailure::Other)));
                 }
             }
             while let Poll::Ready(Some(head)) = poll_interim(&mut response, cx) {
                 self.place.note_heard();
                 interims += 1;
                 if interims > INTERIM_MAX {
-                    return Poll::Ready(Err(AttemptFailure::Other));
+                    return Poll::Ready(Err(SendError::from(AttemptFailure::Other)));
                 }
                 if head.status() == StatusCode::CONTINUE {
                     body.open_gate();
@@ -111,7 +112,7 @@ impl Http2Stream {
                     interim(&written(&head));
                 }
             }
-            Pin::new(&mut response).poll(cx).map_err(|error| self.failure(&error))
+            Pin::new(&mut response).poll(cx).map_err(|error| SendError::from(self.failure(&error)))
         })
         .await?;
         self.place.note_heard();

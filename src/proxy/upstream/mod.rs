@@ -14,5 +14,6 @@ pub(crate) mod kept_body;
 pub(crate) mod login_conns;
 pub(crate) mod read_ahead;
 pub(crate) mod request_body;
+pub(crate) mod send_error;
 pub(crate) mod upstream_conn;
 pub(crate) mod upstreams;

@@ -51,6 +51,14 @@ impl UpstreamConn {
         }
     }
 
+    /// Returns the number of bytes of the response that are at hand, as far as it is known.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        match self {
+            Self::Http1(conn) => conn.ready_bytes(),
+            Self::Http2(_) => 0,
+        }
+    }
+
     /// Returns the bytes of the response that are still to come, as far as they are known.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {

@@ -22,6 +22,37 @@ fn listed(harness: &ServerHarness, query: &str) -> Vec<Value> {
 }
 
 #[test]
+fn the_way_in_which_a_response_is_unusable_is_told_in_words() {
+    let harness = ServerHarness::open();
+    let mut session = harness.empty("shop-1");
+    let long_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(200_000));
+    let answers = [
+        ("", "it closed the connection without a response"),
+        ("HTTP/1.1 200 OK\r\n", "it closed the connection in the middle of the head of its response"),
+        ("SSH-2.0-x\r\n", "its response is malformed or not HTTP"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", "its response is malformed or not HTTP"),
+        (&long_head, "the head of its response is too large"),
+    ];
+    let backends = answers.map(|(answer, _)| {
+        let answer = answer.to_owned();
+        Backend::new(move |mut wire| {
+            wire.message();
+            wire.send(&answer);
+        })
+    });
+    for (number, backend) in backends.iter().enumerate() {
+        session.add("*", &format!("/{number}"), &backend.url());
+    }
+    session.apply();
+    for (number, (answer, words)) in answers.iter().enumerate() {
+        assert_eq!(harness.status(&format!("/{number}")), 502, "{answer:.30}");
+        let told = listed(&harness, &format!("?path=/{number}")).remove(0);
+        assert!(told["detail"].as_str().unwrap().contains(words), "{answer:.30}: {told}");
+        assert!(told["tried"][0].to_string().contains(words), "{answer:.30}: {told}");
+    }
+}
+
+#[test]
 fn each_attempt_is_told_with_its_backend_its_time_and_the_reason() {
     let harness = ServerHarness::open();
     let (silent, down) = (Backend::new(|mut wire| drop(wire.message())), closed_port());
