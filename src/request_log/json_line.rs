@@ -36,17 +36,16 @@ impl LineDate {
 pub(super) fn write_line(out: &mut Vec<u8>, request: &RequestView<'_>, date: &mut LineDate) {
     out.extend_from_slice(b"{\"time\":\"");
     date.write(out, request.time);
-    out.extend_from_slice(b"\",\"id\":\"");
-    text(out, &request.id);
+    field(out, b"\",\"id\":\"", &request.id);
     optional(out, b"\",\"trace_id\":\"", request.trace_id.as_deref());
     out.extend_from_slice(b"\",\"client\":\"");
     address(out, request.client);
     field(out, b"\",\"method\":\"", &request.method);
-    field(out, b"\",\"scheme\":\"", request.scheme);
+    plain_field(out, b"\",\"scheme\":\"", request.scheme);
     field(out, b"\",\"host\":\"", &request.host);
     field(out, b"\",\"path\":\"", &request.path);
     optional(out, b"\",\"query\":\"", request.query.as_deref());
-    field(out, b"\",\"protocol\":\"", request.protocol);
+    plain_field(out, b"\",\"protocol\":\"", request.protocol);
     number(out, b"\",\"status\":", request.status.into());
     number(out, b",\"bytes_received\":", request.bytes_received);
     number(out, b",\"bytes_sent\":", request.bytes_sent);
@@ -69,6 +68,12 @@ pub(super) fn write_line(out: &mut Vec<u8>, request: &RequestView<'_>, date: &mu
     own_field(out, b",\"referer\":\"", request.referer.as_deref());
     number(out, b",\"revision\":", request.revision);
     out.extend_from_slice(b"}\n");
+}
+
+/// Writes a field behind an open text, whose quote `key` closes. The value is a text of our own, which needs no escape.
+fn plain_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(value.as_bytes());
 }
 
 /// Writes a field behind an open text, whose quote `key` closes.
@@ -142,19 +147,8 @@ fn thousandths(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
 }
 
-fn digits(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        // A u64 has at most twenty digits.
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+fn digits(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
