@@ -46,7 +46,11 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     ("line_sink", &[], &[]),
-    ("request_log", &["domain", "json", "line_sink", "lifecycle"], &["tokio", "serde_json", "itoa", "arc_swap", "tracing"]),
+    (
+        "request_log",
+        &["domain", "json", "line_sink", "lifecycle"],
+        &["tokio", "serde_json", "itoa", "arc_swap", "tracing"],
+    ),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
     ("traffic", &["domain", "duration_buckets"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),
     ("backup", &["domain", "registry", "store", "clock", "lifecycle"], &["serde", "serde_json", "tracing"]),
