@@ -31,6 +31,8 @@ pub(super) struct RequestWriter {
     written: usize,
     // True once the body has ended.
     is_whole: bool,
+    // True if the stream holds back nothing of what was written. TLS does, while the socket takes no more.
+    is_flushed: bool,
     // True if the backend reads no more.
     is_ignored: bool,
 }
@@ -45,7 +47,7 @@ pub(crate) struct RequestBroken;
 impl RequestWriter {
     pub(super) fn new() -> Self {
         let (before, data, framing) = (Vec::new(), Bytes::new(), RequestFraming::Length(0));
-        Self { framing, before, data, after: b"", written: 0, is_whole: true, is_ignored: false }
+        Self { framing, before, data, after: b"", written: 0, is_whole: true, is_flushed: true, is_ignored: false }
     }
 
     /// Begins to send a request.
@@ -61,7 +63,12 @@ impl RequestWriter {
 
     /// True if all was written.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_whole && self.left() == 0
+        self.is_whole && !self.owes()
+    }
+
+    /// True if something is still to be written or flushed.
+    fn owes(&self) -> bool {
+        self.left() > 0 || !(self.is_flushed || self.is_ignored)
     }
 
     /// True if the backend read no more before all was written.
@@ -87,7 +94,6 @@ impl RequestWriter {
             // The head and the first frame are written at once if both are there.
             while !self.is_whole && self.data.is_empty() {
                 match Pin::new(&mut *body).poll_frame(cx) {
-                    Poll::Pending if self.left() == 0 => return Poll::Pending,
                     Poll::Pending => {
                         let _: Poll<()> = self.poll_flush(stream, cx);
                         return Poll::Pending;
@@ -163,13 +169,17 @@ impl RequestWriter {
             // A head alone is one slice.
             let slices = slices.get(..if has_more { 3 } else { 1 }).unwrap_or_default();
             match ready!(poll_write_slices(stream, cx, slices)) {
-                Ok(bytes) if bytes > 0 => self.advance(bytes),
+                Ok(bytes) if bytes > 0 => {
+                    self.is_flushed = false;
+                    self.advance(bytes);
+                }
                 Ok(_) | Err(_) => self.is_ignored = true,
             }
         }
         self.reset();
-        if !self.is_ignored && ready!(Pin::new(stream).poll_flush(cx)).is_err() {
-            self.is_ignored = true;
+        if self.owes() {
+            self.is_ignored = ready!(Pin::new(stream).poll_flush(cx)).is_err();
+            self.is_flushed = true;
         }
         Poll::Ready(())
     }

@@ -25,6 +25,8 @@ struct Pieces {
     to_read: VecDeque<Vec<u8>>,
     written: Vec<u8>,
     refuses_writes: bool,
+    // The flushes that are not ready.
+    slow_flushes: u32,
 }
 
 impl Pieces {
@@ -55,8 +57,10 @@ impl AsyncWrite for Pieces {
         Poll::Ready(Ok(buf.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_ready = self.slow_flushes == 0;
+        self.slow_flushes = self.slow_flushes.saturating_sub(1);
+        if is_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -294,6 +298,18 @@ fn a_response_is_read_although_the_backend_reads_no_more() {
     stream.refuses_writes = true;
     let read = read_from(&Method::GET, stream).unwrap();
     assert_eq!((read.status, read.is_reusable), (413, false));
+}
+
+/// A TLS stream takes bytes that it cannot write yet.
+#[test]
+fn a_request_has_ended_only_when_the_stream_holds_back_nothing_of_it() {
+    let mut connection = Http1Connection::new(Pieces { slow_flushes: 2, ..Pieces::default() });
+    connection.begin((&Method::GET, &Uri::from_static("/"), &HeaderMap::new()), |_| {}, &Empty::<Bytes>::new());
+    let mut send = || {
+        let sent = poll_fn(|cx| connection.poll_request(&mut Empty::<Bytes>::new(), cx)).now_or_never();
+        (sent.is_some(), connection.has_sent())
+    };
+    assert_eq!([send(), send(), send()], [(false, false), (false, false), (true, true)]);
 }
 
 /// Sends a request with a body of these frames, and returns what was written.

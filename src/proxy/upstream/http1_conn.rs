@@ -104,7 +104,6 @@ impl Http1Conn {
         let mut http1 = self.conn.http1.borrow_mut();
         // A first part of the body comes with the head.
         let read_max = self.read_ahead.as_ref().map_or(usize::MAX, |place| place.kind().bytes().into());
-        let mut interims = Vec::new();
         let polled = loop {
             if let Poll::Ready(Err(error)) = http1.poll_request(body, cx) {
                 break Poll::Ready(Err(error));
@@ -115,7 +114,7 @@ impl Http1Conn {
             match http1.poll_head(cx, read_max) {
                 Poll::Ready(Ok(ReadHead::Interim(StatusCode::CONTINUE, _))) => body.open_gate(),
                 Poll::Ready(Ok(ReadHead::Interim(_, head))) => {
-                    interims.extend(interim_for_client(&head).unwrap_or_default());
+                    interim_for_client(&head).iter().for_each(|head| interim(head));
                 }
                 Poll::Ready(Ok(ReadHead::Final(head))) => break Poll::Ready(Ok(head)),
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
@@ -124,9 +123,6 @@ impl Http1Conn {
         };
         let (has_received, has_sent) = (http1.has_received(), http1.has_sent());
         drop(http1);
-        if !interims.is_empty() {
-            interim(&interims);
-        }
         let head = match polled {
             Poll::Ready(head) => head.map_err(|error| self.failure(&error, has_received))?,
             Poll::Pending => *ready!(self.switch.take_if(|_| has_sent).map_or(Poll::Pending, Poll::Ready)),
