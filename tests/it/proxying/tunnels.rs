@@ -144,6 +144,23 @@ fn a_tunnel_ends_when_the_backend_takes_no_more() {
     });
 }
 
+/// The echo agrees as soon as it has the head, and sends the body of the request back like all that follows it.
+#[test]
+fn a_protocol_that_is_changed_before_the_whole_request_came_begins_where_the_request_ends() {
+    let backend = echo();
+    let harness = ProxyHarness::serving(&backend.url(), &[]);
+    let mut wire = harness.connect();
+    wire.send(
+        "POST /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 5\r\n\r\nhe",
+    );
+    backend.heard();
+    wire.send("llo");
+    assert_eq!(wire.head().unwrap().status(), 101);
+    assert_eq!(wire.exactly(5).unwrap(), b"hello");
+    wire.send("again");
+    assert_eq!(wire.exactly(5).unwrap(), b"again");
+}
+
 #[test]
 fn a_protocol_that_is_changed_before_the_body_was_asked_for_is_a_502_that_leaves_nothing_behind() {
     let backend = Backend::hearing(|mut wire, tell| {
