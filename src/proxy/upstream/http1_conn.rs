@@ -38,8 +38,8 @@ pub(crate) struct Http1Conn {
     read_ahead: Option<Rc<ReadAheadPlace>>,
     // The task that sends the rest of a request beside its response.
     upload: Option<AbortOnDrop>,
-    // A change of protocols that the backend began before it had the whole request.
-    switch: Option<Box<Response<()>>>,
+    // A head that waits until the interim heads before it are passed on; or, if it changes protocols, until the whole request is sent.
+    held: Option<Box<Response<()>>>,
 }
 
 /// A task that ends when nobody wants its work any more.
@@ -55,7 +55,7 @@ impl Http1Conn {
     /// Takes a new connection, which may later be idle for `idle_max` ticks.
     pub(crate) fn new(conn: PooledConn, pool: Rc<IdlePool>, idle_max: u32) -> Self {
         let mut new =
-            Self { conn, pool, is_reused: false, is_bound: false, read_ahead: None, upload: None, switch: None };
+            Self { conn, pool, is_reused: false, is_bound: false, read_ahead: None, upload: None, held: None };
         new.conn.idle_max = idle_max;
         new
     }
@@ -104,17 +104,19 @@ impl Http1Conn {
         let mut http1 = self.conn.http1.borrow_mut();
         // A first part of the body comes with the head.
         let read_max = self.read_ahead.as_ref().map_or(usize::MAX, |place| place.kind().bytes().into());
+        let mut has_interim = false;
         let polled = loop {
             if let Poll::Ready(Err(error)) = http1.poll_request(body, cx) {
                 break Poll::Ready(Err(error));
             }
-            if self.switch.is_some() {
+            if self.held.is_some() {
                 break Poll::Pending;
             }
             match http1.poll_head(cx, read_max) {
                 Poll::Ready(Ok(ReadHead::Interim(StatusCode::CONTINUE, _))) => body.open_gate(),
                 Poll::Ready(Ok(ReadHead::Interim(_, head))) => {
                     interim_for_client(&head).iter().for_each(|head| interim(head));
+                    has_interim = true;
                 }
                 Poll::Ready(Ok(ReadHead::Final(head))) => break Poll::Ready(Ok(head)),
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
@@ -123,13 +125,18 @@ impl Http1Conn {
         };
         let (has_received, has_sent) = (http1.has_received(), http1.has_sent());
         drop(http1);
+        let waits =
+            |head: &Response<()>| head.status() == StatusCode::SWITCHING_PROTOCOLS && !has_sent && !body.is_held();
         let head = match polled {
             Poll::Ready(head) => head.map_err(|error| self.failure(&error, has_received))?,
-            Poll::Pending => *ready!(self.switch.take_if(|_| has_sent).map_or(Poll::Pending, Poll::Ready)),
+            Poll::Pending => *ready!(self.held.take_if(|head| !waits(head)).map_or(Poll::Pending, Poll::Ready)),
         };
-        if !has_sent && head.status() == StatusCode::SWITCHING_PROTOCOLS && !body.is_held() {
-            // The other protocol begins where the request ends (RFC 9110 §7.8).
-            self.switch = Some(Box::new(head));
+        // The other protocol begins where the request ends (RFC 9110 §7.8), and interim heads come before the response (§15.2).
+        if waits(&head) || has_interim {
+            if has_interim {
+                cx.waker().wake_by_ref();
+            }
+            self.held = Some(Box::new(head));
             return Poll::Pending;
         }
         if !has_sent {
