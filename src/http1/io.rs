@@ -1,6 +1,6 @@
 //! Writes of several slices, and reads from a buffer.
 //!
-//! hyper passes the head and the body of a message as two slices. For a few kibibytes, one copy and a plain `send` cost less
+//! The head and the body of a message are written as slices of their own. For a few kibibytes, one copy and a plain `send` cost less
 //! CPU time than `writev`.
 
 use std::io::IoSlice;

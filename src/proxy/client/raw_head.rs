@@ -1,8 +1,8 @@
 //! The heads of requests as they came.
 //!
-//! hyper silently drops a `Content-Length` beside a `Transfer-Encoding`, but such a request must be refused. A request
-//! that is sent a second time is read from here again, so that other requests need no copy. Invariants: a head
-//! that was not kept whole is never used, nor is the head of another request; bodies are skipped, not kept.
+//! hyper silently drops a `Content-Length` beside a `Transfer-Encoding`, but such a request must be refused. A refusal
+//! looks here for the form that the client accepts, so that other requests need no copy. Invariants: a head that was not kept whole
+//! is never used, nor is the head of another request; bodies are skipped, not kept.
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};

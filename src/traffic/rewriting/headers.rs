@@ -92,7 +92,8 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|line| line.to_str().is_ok_and(|line| line.split(',').any(is_trailers)))
 }
 
-/// Replaces a length that is repeated in one line by a single one (RFC 9110 §8.6). hyper accepts such a line if all values are the same.
+/// Replaces a length that is repeated in one line by a single one (RFC 9110 §8.6). Such a line is accepted if all
+/// values are the same.
 fn say_length_once(headers: &mut HeaderMap) {
     let Some(length) = headers.get(CONTENT_LENGTH) else { return };
     let first = length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
