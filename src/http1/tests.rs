@@ -503,7 +503,7 @@ fn response_like() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// What hyper reads to its end is read the same way here. More is read here, but nothing in another way.
+    /// A response that hyper reads to its end, and that is no error here, is read in the same way.
     #[test]
     fn a_response_is_read_as_hyper_reads_it(response in response_like()) {
         let by_hyper = read_by_hyper(response.as_bytes());
