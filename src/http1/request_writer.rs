@@ -42,7 +42,7 @@ const KEPT_BYTES_MAX: usize = 2048;
 
 /// The request cannot be sent to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestBroken;
+pub(super) struct RequestBroken;
 
 impl RequestWriter {
     pub(super) fn new() -> Self {

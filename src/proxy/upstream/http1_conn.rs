@@ -10,17 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use crate::connect::BackendStream;
 use crate::http1::{ReadHead, ResponseError, UpgradedStream, interim_for_client, write_field};
-use crate::lifecycle;
 use crate::proxy::body_error::BodyError;
 use crate::proxy::ticks::Ticks;
 use crate::proxy::upstream::idle_pools::{IdlePool, PooledConn};
 use crate::proxy::upstream::read_ahead::ReadAheadPlace;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::send_error::SendError;
+use crate::proxy::upstream::upload_task::UploadTask;
 use crate::traffic::{AddedFields, AttemptFailure, Endpoint};
 
 /// The time before its backend would close it from which on a connection is not used any more.
@@ -37,18 +36,9 @@ pub(crate) struct Http1Conn {
     // Bounds the bytes that it reads before the client takes them.
     read_ahead: Option<Rc<ReadAheadPlace>>,
     // The task that sends the rest of a request beside its response.
-    upload: Option<AbortOnDrop>,
+    upload: Option<UploadTask>,
     // A head that waits until the interim heads before it are passed on; or, if it changes protocols, until the whole request is sent.
     held: Option<Box<Response<()>>>,
-}
-
-/// A task that ends when nobody wants its work any more.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Http1Conn {
@@ -152,10 +142,10 @@ impl Http1Conn {
     /// its own body.
     fn send_rest(&mut self, mut body: RequestBody) {
         let http1 = Rc::clone(&self.conn.http1);
-        self.upload = Some(AbortOnDrop(lifecycle::spawn_local(async move {
+        self.upload = Some(UploadTask::spawn(async move {
             // The response breaks off with the request.
             let _ = poll_fn(|cx| http1.borrow_mut().poll_request(&mut body, cx)).await;
-        })));
+        }));
     }
 
     /// Returns the failure of a request that ended without a response. A connection that had carried a request before, and ended

@@ -13,16 +13,15 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use crate::http2::{stream_head, wants_http1};
-use crate::lifecycle;
 use crate::proxy::body_error::BodyError;
 use crate::proxy::upstream::http2_body::Http2Body;
 use crate::proxy::upstream::http2_pool::StreamPlace;
 use crate::proxy::upstream::http2_upload::{Http2Upload, UploadEnd};
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::proxy::upstream::send_error::SendError;
+use crate::proxy::upstream::upload_task::UploadTask;
 use crate::traffic::AttemptFailure;
 
 /// A stream on an HTTP/2 connection, while one request has it.
@@ -30,7 +29,7 @@ pub(crate) struct Http2Stream {
     place: Rc<StreamPlace>,
     is_tls: bool,
     // The task of a body that is still under way after the head of the response.
-    upload: Option<AbortHandle>,
+    upload: Option<UploadTask>,
     // The body of the response, after its head.
     body: Option<Http2Body>,
 }
@@ -117,7 +116,7 @@ impl Http2Stream {
         .await?;
         self.place.note_heard();
         if let Some(mut upload) = upload {
-            self.upload = Some(lifecycle::spawn_local(async move {
+            self.upload = Some(UploadTask::spawn(async move {
                 poll_fn(|cx| upload.poll(cx)).await;
             }));
         }
@@ -148,12 +147,6 @@ impl Http2Stream {
             self.place.retire();
             AttemptFailure::Http1Required { is_possible: self.is_tls }
         })
-    }
-}
-
-impl Drop for Http2Stream {
-    fn drop(&mut self) {
-        self.upload.take().iter().for_each(AbortHandle::abort);
     }
 }
 

@@ -15,5 +15,6 @@ pub(crate) mod login_conns;
 pub(crate) mod read_ahead;
 pub(crate) mod request_body;
 pub(crate) mod send_error;
+mod upload_task;
 pub(crate) mod upstream_conn;
 pub(crate) mod upstreams;
