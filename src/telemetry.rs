@@ -7,10 +7,8 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
-use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -22,7 +20,7 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
-use crate::line_sink::LineSink;
+use crate::line_sink::{self, LineSink, SharedSink, standard_sink};
 use crate::otlp::{LogRecords, RecordLayer};
 use crate::{clock, lifecycle};
 
@@ -74,15 +72,13 @@ impl Log {
     /// # Errors
     /// If the system has no room for another thread or descriptor.
     pub fn open() -> io::Result<Self> {
-        // A descriptor of its own, because the lock of the library's `Stderr` is held while a write blocks.
-        let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        Self::to(sink)
+        Self::to(standard_sink(io::stderr())?)
     }
 
-    fn to(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    fn to(sink: SharedSink<impl Write + Send + 'static>) -> io::Result<Self> {
         let log = Self(Arc::default(), RecordLayer::default());
         let queue = Arc::clone(&log.0);
-        lifecycle::spawn_thread("log".to_owned(), move || queue.write_to(sink))?;
+        lifecycle::spawn_thread("log".to_owned(), move || queue.write_to(&sink))?;
         Ok(log)
     }
 
@@ -177,10 +173,10 @@ impl LogQueue {
     }
 
     /// Runs the writing thread, until the process ends.
-    fn write_to(&self, sink: impl Write) {
-        let mut sink = LineSink::new(sink);
+    fn write_to(&self, sink: &Mutex<LineSink<impl Write>>) {
         loop {
             let (lines, dropped, format) = self.take();
+            let mut sink = line_sink::lock(sink);
             let mut lost = dropped;
             if lost > 0 && sink.put(&dropped_lines_report(lost, format)) == 0 {
                 lost = 0;
@@ -188,6 +184,7 @@ impl LogQueue {
             // Blocking here delays nobody: the queue fills, and further lines are dropped.
             let unwritten = lines.iter().map(|line| sink.put(line) as u64).sum::<u64>();
             lost += unwritten;
+            drop(sink);
             let mut state = self.lock();
             state.dropped += lost;
             state.dropped_ever += unwritten;
@@ -268,7 +265,7 @@ mod tests {
     #[test]
     fn lines_that_are_not_taken_are_counted_and_told_of_once_there_is_room() {
         let disk = Disk::default();
-        let log = Log::to(disk.clone()).unwrap();
+        let log = Log::to(LineSink::new(disk.clone(), false).shared()).unwrap();
         log.say("first");
         log.finish();
         disk.0.0.store(true, Ordering::SeqCst);
@@ -297,7 +294,7 @@ mod tests {
             }
         }
         let (release, stuck) = std::sync::mpsc::channel();
-        let log = Log::to(Stuck(stuck)).unwrap();
+        let log = Log::to(LineSink::new(Stuck(stuck), false).shared()).unwrap();
         log.say("first");
         // From here on it accepts neither lines nor the report of dropped ones.
         while !log.0.lock().is_writing {

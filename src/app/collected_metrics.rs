@@ -114,12 +114,18 @@ impl CollectedMetrics {
             memory_bytes: self.memory.bytes(),
             memory_bytes_max: self.memory.bytes_max(),
             log_lines_dropped: self.parts.log.dropped_lines(),
-            access_lines_dropped: self.parts.outlets.requests.access_log().map(|log| log.dropped()),
+            access_lines_dropped: self.access_lines_dropped(),
             otlp_dropped: self.parts.outlets.signals.dropped(),
             reloads: self.reloads.done.load(Ordering::Relaxed),
             reloads_refused: self.reloads.refused.load(Ordering::Relaxed),
             process: ProcessSample::read(),
         }
+    }
+
+    /// Returns the number of lines of the access log that were lost; `None` without an access log.
+    fn access_lines_dropped(&self) -> Option<u64> {
+        let requests = &self.parts.outlets.requests;
+        requests.access_log().map(|_| requests.lost_lines())
     }
 
     fn listeners(&self) -> Vec<ListenerSample> {

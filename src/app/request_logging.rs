@@ -67,7 +67,8 @@ impl RequestLogging {
                 "log.access.file: {place} cannot be opened; its folder must exist, and the user of the server must be allowed to write there"
             )
         };
-        Ok(Some(Arc::new(AccessLog::start(settings, self.workers).with_context(told)?)))
+        let opened = self.outlets.requests.open_access_log(settings, self.workers).with_context(told)?;
+        Ok(Some(Arc::new(opened)))
     }
 
     /// Puts what was prepared in force.

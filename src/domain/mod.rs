@@ -46,7 +46,7 @@ pub use host::{Host, listed};
 pub use lease::{Lease, LeaseBound};
 pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, RouteName, ServiceName, SessionId, SessionKey,
-    Subject, Target, TokenName,
+    Subject, Target, TokenName, is_hidden,
 };
 pub use nearest::nearest;
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};

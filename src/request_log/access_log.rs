@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
@@ -14,10 +14,11 @@ use std::time::Duration;
 use super::combined;
 use super::json_line::{self, LineDate};
 use super::locks::lock;
+use super::lost_lines::LostLines;
 use super::sink::{AccessSink, OpenSink};
 use crate::domain::Time;
 use crate::json::requests::RequestView;
-use crate::lifecycle;
+use crate::{clock, lifecycle};
 
 /// The most bytes that wait in the buffer of one worker.
 const WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -28,8 +29,6 @@ const WAKE_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 2 * WAKE_BYTES;
 /// The time after which waiting lines are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
-/// The flushes after which the number of dropped lines is logged again: ten seconds.
-const FLUSHES_PER_REPORT: u32 = 50;
 /// The longest time for the last lines.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
@@ -64,7 +63,7 @@ pub struct AccessLog {
 struct SharedLog {
     // One for each worker.
     buffers: Box<[Mutex<AccessBuffer>]>,
-    dropped: AtomicU64,
+    lost: Arc<LostLines>,
     reopens: AtomicBool,
     closes: AtomicBool,
 }
@@ -72,7 +71,6 @@ struct SharedLog {
 #[derive(Default)]
 struct AccessBuffer {
     bytes: Vec<u8>,
-    dropped: u64,
     json_date: LineDate,
     // The second of the last line and its text, for formats without milliseconds.
     second: u64,
@@ -80,15 +78,15 @@ struct AccessBuffer {
 }
 
 impl AccessLog {
-    /// Opens the sink and starts the thread, for this number of workers.
+    /// Opens the sink and starts the thread, for this number of workers. Lines that are lost are counted in `lost`.
     ///
     /// # Errors
     /// If the sink cannot be opened, or the system has no room for another thread.
-    pub fn start(settings: AccessLogSettings, workers: usize) -> io::Result<Self> {
+    pub(super) fn start(settings: AccessLogSettings, workers: usize, lost: Arc<LostLines>) -> io::Result<Self> {
         let sink = OpenSink::open(settings.sink.clone())?;
         let shared = Arc::new(SharedLog {
             buffers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
-            dropped: AtomicU64::new(0),
+            lost,
             reopens: AtomicBool::new(false),
             closes: AtomicBool::new(false),
         });
@@ -101,11 +99,6 @@ impl AccessLog {
     /// Returns its settings.
     pub fn settings(&self) -> &AccessLogSettings {
         &self.settings
-    }
-
-    /// Returns the number of lines that were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Opens the file again, once the lines that wait are in the old one.
@@ -132,8 +125,8 @@ impl AccessLog {
         let mut buffer = lock(buffer);
         let before = buffer.bytes.len();
         if before >= WAITING_BYTES_MAX {
-            buffer.dropped += 1;
-            return;
+            drop(buffer);
+            return self.shared.lost.add(1, clock::now());
         }
         buffer.add(self.settings.line, request);
         let wakes = before < WAKE_BYTES && buffer.bytes.len() >= WAKE_BYTES;
@@ -189,46 +182,64 @@ struct AccessLogThread {
 impl AccessLogThread {
     fn run(mut self) {
         let mut chunk = Vec::new();
-        let (mut flushes, mut unreported) = (0, 0);
         loop {
             // Read before the lines, so that those that came before are still written.
             let closes = self.shared.closes.load(Ordering::Acquire);
             let reopens = self.shared.reopens.swap(false, Ordering::AcqRel);
-            unreported += self.flush(&mut chunk);
+            self.flush(&mut chunk);
             if reopens {
                 self.sink.reopen();
             }
-            flushes += 1;
-            if unreported > 0 && (closes || flushes >= FLUSHES_PER_REPORT) {
-                tracing::warn!(
-                    dropped = unreported,
-                    "lines of the access log were dropped: its place did not take them"
-                );
-                (flushes, unreported) = (0, 0);
-            }
             if closes {
-                return;
+                return self.shared.lost.warn();
             }
+            self.shared.lost.warn_if_due(clock::now());
             thread::park_timeout(FLUSH_EVERY);
         }
     }
 
-    /// Writes the lines that wait. Returns the number of those that were lost since the last time.
-    fn flush(&mut self, chunk: &mut Vec<u8>) -> u64 {
-        let mut lost = 0;
+    /// Writes the lines that wait.
+    fn flush(&mut self, chunk: &mut Vec<u8>) {
         for buffer in &self.shared.buffers {
-            {
-                let mut buffer = lock(buffer);
-                std::mem::swap(chunk, &mut buffer.bytes);
-                lost += std::mem::take(&mut buffer.dropped);
-            }
+            std::mem::swap(chunk, &mut lock(buffer).bytes);
             if !chunk.is_empty() {
-                lost += self.sink.put(chunk) as u64;
+                let lost = self.sink.put(chunk) as u64;
+                if lost > 0 {
+                    self.shared.lost.add(lost, clock::now());
+                }
             }
             chunk.clear();
             chunk.shrink_to(KEPT_BYTES);
         }
-        self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
-        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::json::requests::RequestView;
+    use crate::request_log::json_line::tests::bare;
+    use crate::request_log::{AccessLogSettings, AccessSink, LogLine, RequestLog};
+
+    fn settings(path: &str) -> AccessLogSettings {
+        AccessLogSettings { line: LogLine::Json, sink: AccessSink::File(path.into()) }
+    }
+
+    #[test]
+    fn lines_are_counted_as_lost_while_their_place_is_stuck_and_the_count_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe").display().to_string();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // Nobody reads what is in the pipe.
+        let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let requests = RequestLog::default();
+        let access = requests.open_access_log(settings(&path), 1).unwrap();
+        let long = "x".repeat(100_000);
+        let request = RequestView { path: long.as_str().into(), ..bare("") };
+        (0..100).for_each(|_| access.write(0, &request));
+        let lost = requests.lost_lines();
+        assert!(lost > 0);
+        drop(access);
+        let _other = requests.open_access_log(settings("/dev/null"), 1).unwrap();
+        assert!(requests.lost_lines() >= lost);
     }
 }

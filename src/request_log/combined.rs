@@ -13,12 +13,15 @@ pub(super) fn write_line(out: &mut Vec<u8>, request: &RequestView<'_>, time: &st
     let _ = write!(out, "{} - - [{time}] \"", request.client);
     escape(out, &request.method);
     out.push(b' ');
-    escape(out, &request.path);
+    // The target of `CONNECT` is a host and has no path (RFC 9112 §3.2.3).
+    escape(out, if request.path.is_empty() { &request.host } else { &request.path });
     if let Some(query) = &request.query {
         out.push(b'?');
         escape(out, query);
     }
-    let _ = write!(out, " {}\" {} {} \"", request.protocol, request.status, request.bytes_sent);
+    // Both servers write these versions with a minor one.
+    let minor = if matches!(request.protocol, "HTTP/2" | "HTTP/3") { ".0" } else { "" };
+    let _ = write!(out, " {}{minor}\" {} {} \"", request.protocol, request.status, request.bytes_sent);
     escape(out, request.referer.as_deref().unwrap_or("-"));
     out.extend_from_slice(b"\" \"");
     escape(out, request.user_agent.as_deref().unwrap_or("-"));

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use crate::domain::Time;
+use crate::domain::{Time, is_hidden};
 use crate::json::requests::RequestView;
 
 /// The date of the last line, up to the dot before the milliseconds: most lines have the same.
@@ -60,7 +60,9 @@ pub(super) fn write_line(out: &mut Vec<u8>, request: &RequestView<'_>, date: &mu
     number(out, b",\"attempts\":", request.attempts.into());
     if !request.tried.is_empty() {
         out.extend_from_slice(b",\"tried\":");
-        let _ = serde_json::to_writer(&mut *out, &request.tried);
+        // The writer leaves what is not seen as it is, and only texts can hold it.
+        let tried = serde_json::to_string(&request.tried).unwrap_or_default();
+        tried.chars().for_each(|c| if matches!(c, ' '..='~') { out.push(c as u8) } else { escaped(out, c) });
     }
     own_field(out, b",\"reason\":\"", request.reason);
     own_field(out, b",\"detail\":\"", request.detail.as_deref());
@@ -98,16 +100,27 @@ fn own_field(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
 /// Writes the inside of a text. Most need no escape.
 fn text(out: &mut Vec<u8>, value: &str) {
     // It looks at each byte to the end, so that the compiler looks at many at once.
-    let is_special = |byte: u8| matches!(byte, ..b' ' | b'"' | b'\\');
-    if !value.bytes().fold(false, |found, byte| found | is_special(byte)) {
+    let is_special = |byte: u8| matches!(byte, ..b' ' | b'"' | b'\\' | 0x7F..);
+    if value.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        value.chars().for_each(|c| escaped(out, c));
+    } else {
         out.extend_from_slice(value.as_bytes());
-        return;
     }
-    let before = out.len();
-    let _ = serde_json::to_writer(&mut *out, value);
-    // The quotes are written by the caller.
-    out.pop();
-    out.remove(before);
+}
+
+/// Writes a character. One that is not seen, or that steers a terminal or an editor, is written as `\uHHHH`.
+fn escaped(out: &mut Vec<u8>, c: char) {
+    match c {
+        '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+        ' ' => out.push(b' '),
+        c if is_hidden(c) => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to memory cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+        c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
 }
 
 /// Writes an address as it displays itself.
@@ -218,13 +231,15 @@ pub(super) mod tests {
     #[test]
     fn a_line_says_what_the_general_writer_says() {
         let mut date = LineDate::default();
-        for evil in ["", "plain", "a\"b\\c", "\n\r\t\u{0}\u{1f}\u{7f}", "caf\u{e9} \u{1f980}"] {
+        let hidden = "\u{9b}31m\u{85}\u{2028}\u{202e}\u{feff}\u{e0001}";
+        for evil in ["", "plain", "a\"b\\c", "\n\r\t\u{0}\u{1f}\u{7f}", "caf\u{e9} \u{1f980}", hidden] {
             for (nth, request) in [full(evil), bare(evil), full(evil)].into_iter().enumerate() {
                 let request = RequestView { time: Time(request.time.0 + nth as u64 * 993), ..request };
                 let mut line = Vec::new();
                 write_line(&mut line, &request, &mut date);
                 assert_eq!(line.pop(), Some(b'\n'));
-                assert!(!line.contains(&b'\n'), "{evil:?}");
+                let text = std::str::from_utf8(&line).unwrap();
+                assert!(!text.contains(|c| c != ' ' && is_hidden(c)), "{text:?}");
                 let written: Value = serde_json::from_slice(&line).unwrap();
                 assert_eq!(written, serde_json::to_value(&request).unwrap(), "{evil:?}");
             }

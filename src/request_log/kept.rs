@@ -1,6 +1,7 @@
 //! The last requests that failed or were refused, by one worker.
 //!
-//! Invariants: requests that the proxy refused by a rule, which a client can make at will, never push out those that a backend failed.
+//! Invariants: requests that the proxy refused by a rule, which a client can make at will, never push out those that a backend or this server
+//! failed, whatever status either has.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use crate::json::requests::RequestView;
 
 /// The most requests that each worker keeps of one kind: those that clients can make at will, and the others.
 pub const KEPT_MAX: usize = 512;
+
+/// The reasons that no client can bring about at will. A request with another reason was refused by a rule, such as maintenance.
+const FAILURES: [&str; 4] = ["backend_failed", "backend_too_slow", "no_room", "response_broken_off"];
 
 /// The last requests that failed, and the last that were refused.
 #[derive(Debug, Default)]
@@ -28,8 +32,8 @@ pub(super) struct KeptRequest {
 impl KeptRequests {
     /// Keeps a request. The oldest of its kind makes way.
     pub(super) fn push(&mut self, kept: KeptRequest) {
-        let is_refused = (400..500).contains(&kept.request.status) || kept.request.route_id.is_none();
-        let kind = if is_refused { &mut self.refused } else { &mut self.failed };
+        let has_failed = kept.request.reason.is_some_and(|reason| FAILURES.contains(&reason));
+        let kind = if has_failed { &mut self.failed } else { &mut self.refused };
         if kind.len() >= KEPT_MAX {
             kind.pop_front();
         }
@@ -51,24 +55,31 @@ impl KeptRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::RouteId;
     use crate::request_log::json_line::tests::bare;
 
     #[test]
     fn what_clients_can_make_at_will_pushes_out_no_failure_of_a_route() {
         let mut kept = KeptRequests::default();
-        let mut push = |id: &str, status, route_id| {
-            let request = RequestView { id: id.to_owned().into(), status, route_id, ..bare("") }.kept();
+        let mut push = |id: &str, status, reason| {
+            let request = RequestView { id: id.to_owned().into(), status, reason: Some(reason), ..bare("") }.kept();
             kept.push(KeptRequest { request: Arc::new(request), began: crate::clock::instant() });
         };
-        push("failed", 502, Some(RouteId(1)));
-        push("broken off", 200, Some(RouteId(1)));
-        // Refused by a rule of the route, and without a route: unmatched, a loop, no room for the connection.
-        let at_will = [(429, Some(RouteId(1))), (404, None), (508, None), (503, None)];
-        for (status, route_id) in at_will {
-            (0..KEPT_MAX).for_each(|_| push("refused", status, route_id));
+        // A failed gRPC call has status 200, and a response with any status can break off.
+        let failed = [("a", 502, "backend_failed"), ("b", 200, "backend_too_slow"), ("c", 404, "response_broken_off")];
+        failed.into_iter().for_each(|(id, status, reason)| push(id, status, reason));
+        for (status, reason) in [
+            (429, "rate_limited"),
+            (200, "rate_limited"),
+            (503, "maintenance"),
+            (503, "breaker_open"),
+            (404, "no_route"),
+            (508, "loop"),
+            (503, "too_many_connections"),
+            (504, "deadline_passed"),
+        ] {
+            (0..KEPT_MAX).for_each(|_| push("refused", status, reason));
         }
-        assert!(kept.find("failed").is_some() && kept.find("broken off").is_some());
-        assert_eq!(kept.all().len(), 2 + KEPT_MAX);
+        assert!(failed.into_iter().all(|(id, ..)| kept.find(id).is_some()));
+        assert_eq!(kept.all().len(), failed.len() + KEPT_MAX);
     }
 }

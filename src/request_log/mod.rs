@@ -8,11 +8,13 @@ mod combined;
 mod json_line;
 mod kept;
 mod locks;
+mod lost_lines;
 mod query_mask;
 mod sink;
 mod taps;
 
 use std::cmp::Reverse;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -22,6 +24,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use access_log::{AccessLog, AccessLogSettings, LogLine};
 use kept::{KEPT_MAX, KeptRequest, KeptRequests};
 use locks::lock;
+use lost_lines::LostLines;
 pub use query_mask::QueryMask;
 pub use sink::AccessSink;
 use taps::Taps;
@@ -39,6 +42,7 @@ struct RequestLogState {
     // True if there is an access log.
     is_logged: AtomicBool,
     access: ArcSwapOption<AccessLog>,
+    lost: Arc<LostLines>,
     mask: ArcSwap<QueryMask>,
     taps: Arc<Taps>,
     workers: Mutex<Vec<Arc<WorkerShare>>>,
@@ -64,6 +68,19 @@ impl RequestLog {
         let share = Arc::new(WorkerShare::default());
         lock(&self.0.workers).push(Arc::clone(&share));
         WorkerRequests { log: self.clone(), share, index }
+    }
+
+    /// Opens an access log for this number of workers. It is not in force yet.
+    ///
+    /// # Errors
+    /// If its place cannot be opened, or the system has no room for another thread.
+    pub fn open_access_log(&self, settings: AccessLogSettings, workers: usize) -> io::Result<AccessLog> {
+        AccessLog::start(settings, workers, Arc::clone(&self.0.lost))
+    }
+
+    /// Returns the number of lines of the access log that were lost since the start of the server.
+    pub fn lost_lines(&self) -> u64 {
+        self.0.lost.ever()
     }
 
     /// Replaces the access log; `None` ends it. Lines that wait in the old one are still written.

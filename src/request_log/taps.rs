@@ -161,7 +161,7 @@ impl Taps {
 impl TapQueue {
     /// Returns true if the tap shows this request, which is counted then.
     fn wants(&self, request: &RequestView<'_>) -> bool {
-        self.filter.wants(request) && self.is_sampled(&request.id) && self.has_room(request.time)
+        self.filter.wants(request) && self.is_sampled(&request.id) && self.has_room(ended(request))
     }
 
     /// Returns true if the request belongs to the share. It depends on the id alone, so that two taps show the same requests.
@@ -206,9 +206,37 @@ impl RequestFilter {
     }
 }
 
+/// Returns the time at which a request ended. Taps count by it: requests that begin at different times end in any order.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of milliseconds")]
+fn ended(request: &RequestView<'_>) -> Time {
+    Time(request.time.0.saturating_add(request.duration_ms as u64))
+}
+
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
         _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request_log::json_line::tests::bare;
+
+    #[test]
+    fn the_rate_of_a_tap_is_of_requests_as_they_end() {
+        let taps = Arc::new(Taps::default());
+        let limits = TapLimits { percent: 100, per_second_max: 1 };
+        let tap = Taps::open(&taps, RequestFilter::default(), limits).unwrap();
+        // All end in the same second; every other one has begun long before.
+        let taken = (0..20_u64).filter(|number| {
+            let began = 5000 - number % 2 * 4000;
+            let request =
+                RequestView { time: Time(began), duration_ms: if began == 5000 { 1.0 } else { 4001.0 }, ..bare("") };
+            !taps.takers(&request).is_empty()
+        });
+        assert_eq!(taken.count(), 1);
+        assert_eq!(tap.take().1, 19);
     }
 }

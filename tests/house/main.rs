@@ -48,7 +48,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("line_sink", &[], &[]),
     (
         "request_log",
-        &["domain", "json", "line_sink", "lifecycle"],
+        &["domain", "json", "line_sink", "clock", "lifecycle"],
         &["tokio", "serde_json", "itoa", "arc_swap", "tracing"],
     ),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),

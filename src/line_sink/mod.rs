@@ -3,9 +3,23 @@
 //! Invariants: a failure never waits for long and is never an error: it returns the number of lines that were lost. A line that was written only
 //! in part is ended before the next one.
 
+mod standard;
+
+use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+pub use standard::{standard_sink, standard_sink_like};
+
+/// A sink that several threads write to. Lines of one of them never stand inside those of another.
+pub type SharedSink<W = File> = Arc<Mutex<LineSink<W>>>;
+
+/// Locks a sink. No code panics while it holds the lock.
+pub fn lock<W>(sink: &Mutex<LineSink<W>>) -> MutexGuard<'_, LineSink<W>> {
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The maximum time that one write waits for a non-blocking descriptor.
 const BUSY_MAX: Duration = Duration::from_secs(1);
@@ -17,12 +31,24 @@ pub struct LineSink<W> {
     to: W,
     // True if the last line was written only in part.
     is_torn: bool,
+    // True if the last write failed because nobody reads any more.
+    has_hung_up: bool,
 }
 
 impl<W: Write> LineSink<W> {
-    /// Returns a sink that writes to `to`.
-    pub fn new(to: W) -> Self {
-        Self { to, is_torn: false }
+    /// Returns a sink that writes to `to`. `is_torn` is true if what was written there before ends within a line.
+    pub fn new(to: W, is_torn: bool) -> Self {
+        Self { to, is_torn, has_hung_up: false }
+    }
+
+    /// Returns the same as a sink for several threads.
+    pub fn shared(self) -> SharedSink<W> {
+        Arc::new(Mutex::new(self))
+    }
+
+    /// Returns true if the last write failed because the reader of a pipe has gone.
+    pub fn has_hung_up(&self) -> bool {
+        self.has_hung_up
     }
 
     /// Writes lines, each with its end. Returns the number of those that were not written whole.
@@ -43,6 +69,7 @@ impl<W: Write> LineSink<W> {
     /// The number of bytes that were written before the sink failed.
     fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let (mut written, mut waited) = (0, Duration::ZERO);
+        self.has_hung_up = false;
         while written < bytes.len() {
             match self.to.write(bytes.get(written..).unwrap_or_default()) {
                 Ok(0) => return Err(written),
@@ -53,7 +80,10 @@ impl<W: Write> LineSink<W> {
                     thread::sleep(BUSY_PAUSE);
                     waited += BUSY_PAUSE;
                 }
-                Err(_) => return Err(written),
+                Err(error) => {
+                    self.has_hung_up = error.kind() == ErrorKind::BrokenPipe;
+                    return Err(written);
+                }
             }
         }
         Ok(())
@@ -93,7 +123,7 @@ mod tests {
         for (room, lost, left) in
             [(0, 2, "c\n"), (1, 2, "a\nc\n"), (2, 1, "a\nc\n"), (3, 1, "a\nb\nc\n"), (4, 0, "a\nb\nc\n")]
         {
-            let mut sink = LineSink::new(Failing(Vec::new(), room));
+            let mut sink = LineSink::new(Failing(Vec::new(), room), false);
             assert_eq!(sink.put(b"a\nb\n"), lost, "{room}");
             sink.to.1 = usize::MAX;
             assert_eq!(sink.put(b"c\n"), 0);
