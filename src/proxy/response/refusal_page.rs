@@ -51,13 +51,13 @@ fn answer(refusal: Refusal, page: Bytes, kind: HeaderValue) -> Response<ProxyBod
 }
 
 /// Adds the fields that say what the proxy refused: the id of the request, and the type of the error (RFC 9209). `details` are for clients
-/// only if the configuration says so.
+/// only if the configuration says so. The parameter `request-id` is our own (RFC 9209 §2.2).
 pub(crate) fn mark(fields: &mut HeaderMap, id: &RequestId, error: &str, details: Option<&str>) {
     fields.insert(X_REQUEST_ID, id.value());
-    let status = match details {
-        None => format!("signalbox; error={error}"),
-        Some(details) => format!("signalbox; error={error}; details=\"{}\"", quotable(details)),
-    };
+    let mut status = format!("signalbox; error={error}; request-id=\"{id}\"");
+    if let Some(details) = details {
+        status.push_str(&format!("; details=\"{}\"", quotable(details)));
+    }
     HeaderValue::try_from(status).into_iter().for_each(|status| drop(fields.insert(PROXY_STATUS, status)));
 }
 
@@ -112,7 +112,10 @@ mod tests {
     fn details_stay_inside_their_quotes() {
         let mut fields = HeaderMap::new();
         mark(&mut fields, &RequestId::Number(1), "dns_error", Some("a \"b\" \\ c\r\nd: caf\u{e9}"));
-        assert_eq!(fields[PROXY_STATUS], "signalbox; error=dns_error; details=\"a ?b? ? c??d: caf?\"");
+        assert_eq!(
+            fields[PROXY_STATUS],
+            format!("signalbox; error=dns_error; request-id=\"{:032x}\"; details=\"a ?b? ? c??d: caf?\"", 1)
+        );
         assert_eq!(fields[X_REQUEST_ID].len(), 32);
     }
 }

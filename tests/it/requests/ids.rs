@@ -68,7 +68,8 @@ fn every_refusal_shows_its_id_on_the_page_and_in_its_head_and_operators_find_it(
         assert_eq!(page.status(), status, "{path}");
         let id = page.field("x-request-id").unwrap().to_owned();
         assert!(is_made(&id) && page.text().contains(&id), "{path}: {}", page.text());
-        assert_eq!(page.field("proxy-status"), Some(&*format!("signalbox; error={error}")), "{path}");
+        let named = format!("signalbox; error={error}; request-id=\"{id}\"");
+        assert_eq!(page.field("proxy-status"), Some(&*named), "{path}");
         let told = harness.told(&format!("/v1/requests/{id}"));
         assert_eq!((&told["status"], &told["reason"], &told["id"]), (&status.into(), &reason.into(), &id.into()));
 

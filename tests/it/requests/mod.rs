@@ -26,7 +26,8 @@ pub fn json_lines(path: &std::path::Path, count: usize) -> Vec<Value> {
 fn told_of(harness: &ServerHarness, answer: &Message, error: &str) -> Value {
     let id = answer.field("x-request-id").unwrap_or_else(|| panic!("no id: {answer:?}")).to_owned();
     assert!(answer.text().contains(&id), "{answer:?}");
-    assert_eq!(answer.field("proxy-status"), Some(format!("signalbox; error={error}").as_str()));
+    let status = format!("signalbox; error={error}; request-id=\"{id}\"");
+    assert_eq!(answer.field("proxy-status"), Some(&*status));
     assert_eq!(answer.field("connection"), Some("close"));
     assert!(answer.field("date").is_some());
     let listed = || harness.told("/v1/requests?limit=1000")["items"].as_array().unwrap().clone();
