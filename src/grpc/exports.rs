@@ -1,6 +1,8 @@
 //! The export of all instances, and its import, as JSON documents.
 
-use tonic::Status;
+use std::sync::Arc;
+
+use tonic::{Response, Status};
 
 use crate::domain::Error;
 use crate::registry::exports::{ImportOutcome, ImportWishes, ImportedInstance, InstancesExport};
@@ -8,10 +10,14 @@ use crate::registry::exports::{ImportOutcome, ImportWishes, ImportedInstance, In
 use super::proto::{self, ExportRequest, ExportResponse, ImportRequest, ImportResponse};
 use super::state::CallState;
 
-pub(super) async fn export(state: &CallState, _: ExportRequest) -> Result<ExportResponse, Status> {
+/// Exports all instances. The response keeps its permit until it is sent.
+pub(super) async fn export(state: &CallState, _: ExportRequest) -> Result<Response<ExportResponse>, Status> {
+    let permit = state.registry.permit_export()?;
     // Cannot fail: an export is texts and numbers.
     let written = state.registry.run_long_read(|| serde_json::to_string_pretty(&state.registry.export())).await;
-    Ok(ExportResponse { document: written.unwrap_or_default() + "\n" })
+    let mut response = Response::new(ExportResponse { document: written.unwrap_or_default() + "\n" });
+    response.extensions_mut().insert(Arc::new(permit));
+    Ok(response)
 }
 
 pub(super) async fn import(state: &CallState, request: ImportRequest) -> Result<ImportResponse, Status> {

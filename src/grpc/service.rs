@@ -145,8 +145,8 @@ service! { Operator {
     services::remove_instance(RemoveInstanceRequest) -> RemoveInstanceResponse;
     history::list_instance_history(ListInstanceHistoryRequest) -> ListInstanceHistoryResponse;
     history::revert_instance(RevertInstanceRequest) -> RevertInstanceResponse;
-    exports::export(ExportRequest) -> ExportResponse;
     exports::import(ImportRequest) -> ImportResponse;
+    [guarded] exports::export(ExportRequest) -> ExportResponse;
     [guarded] history::get_instance_revision(GetInstanceRevisionRequest) -> GetInstanceRevisionResponse;
     [guarded] services::get_whole_config(GetWholeConfigRequest) -> GetWholeConfigResponse;
     [guarded] instance_config::get_instance_config(GetInstanceConfigRequest) -> GetInstanceConfigResponse;

@@ -1,5 +1,7 @@
 //! `GET /v1/export` and `POST /v1/import`: all instances as one readable document, for operators.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -40,9 +42,16 @@ pub(super) struct ImportQuery {
 ///
 /// The whole active configuration of each, whoever holds it, without session ids. Two exports of the same state are equal.
 #[utoipa::path(get, path = "/v1/export", operation_id = "export", tag = "operators", security(("operator" = [])),
-    responses((status = 200, description = "The document.", body = InstancesExport)))]
+    responses(
+        (status = 200, description = "The document.", body = InstancesExport),
+        (status = 429, description = "Too many exports are under way."),
+    ))]
 async fn export(State(state): State<RestState>, _: Operator) -> Result<Response, Problem> {
-    state.registry.run_long_read(|| Ok(json(StatusCode::OK, &state.registry.export()))).await
+    let permit = state.registry.permit_export()?;
+    let mut response = state.registry.run_long_read(|| json(StatusCode::OK, &state.registry.export())).await;
+    // The response keeps the permit until the client has read it.
+    response.extensions_mut().insert(Arc::new(permit));
+    Ok(response)
 }
 
 /// Imports an export

@@ -4,7 +4,7 @@
 //! counted. The large answers are made one at a time, in a blocking section, so that other callers do not wait for
 //! them.
 
-use crate::domain::{Error, Kind, SessionId, Subject, Target};
+use crate::domain::{Error, Kind, SessionId, SessionKey, Subject, Target};
 use crate::lifecycle;
 
 use crate::registry::calls::{Query, entries};
@@ -54,6 +54,16 @@ impl Registry {
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             permit => permit,
         }
+    }
+
+    /// Returns a permit for an export, which is large whatever it holds: it lists the sessions of all.
+    ///
+    /// # Errors
+    /// `Limited` when too many exports are under way.
+    pub fn permit_export(&self) -> Result<LargeReadPermit, Error> {
+        self.large_reads
+            .begin(SessionKey::NONE)
+            .ok_or_else(|| Error::new(Kind::Limited, format!("{AT_ONCE_MAX} exports are under way; read them first")))
     }
 
     /// Answers a query as [`Registry::answer`] does and returns the result of `view`. It runs [as

@@ -386,3 +386,13 @@ async fn a_drain_ends_streams_one_after_the_other_while_commands_are_executed() 
     register(&registry, "shop-2").await;
     assert!(registry.all_events(None).is_ok());
 }
+
+#[tokio::test]
+async fn so_many_exports_are_under_way_and_no_more() {
+    let (registry, core) = start(RegistryLimits::default()).await;
+    let mut permits: Vec<_> = std::iter::from_fn(|| registry.permit_export().ok()).take(100).collect();
+    assert_eq!(registry.permit_export().unwrap_err().kind(), Kind::Limited);
+    permits.pop();
+    assert!(permits.len() < 10 && registry.permit_export().is_ok());
+    core.end(Duration::from_secs(1)).await;
+}
