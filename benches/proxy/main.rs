@@ -4,8 +4,11 @@
 //! of both proxies take turns, because machines drift: only ratios of one run count. `PROXY_BENCH_ROUNDS` and `PROXY_BENCH_SECONDS`
 //! set the number and length of the rounds; `PROXY_BENCH_EARLIER` names the program of an earlier build, which then takes turns with them.
 //! `cargo bench --bench proxy tls` measures https and HTTP/2 beside nginx and HAProxy, and needs h2load; `http3` measures HTTP/3 beside the
-//! Caddy that `CADDY` names; `grpc` measures gRPC beside the Envoy that `ENVOY` names, and needs h2load; `eyes` measures the access log, spans, a tap and metrics beside the same program without them.
+//! Caddy that `CADDY` names; `grpc` measures gRPC beside the Envoy that `ENVOY` names, and needs h2load; `eyes` measures the access log, spans, a
+//! tap and metrics beside the same program without them; `log` compares a process with itself, with the access log on and off, and nginx
+//! likewise.
 
+mod access_log;
 mod eyes;
 mod grpc;
 mod haproxy;
@@ -98,6 +101,9 @@ fn main() {
     }
     if asks_for("eyes") {
         return eyes::compare();
+    }
+    if asks_for("log") {
+        return access_log::compare();
     }
     compare();
 }
