@@ -78,7 +78,7 @@ where
 fn requests(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
     out.family(&of::REQUESTS, |series| {
         each_route(snapshot, |[service, instance, id], route| {
-            let counted = route.totals.iter().flat_map(|totals| totals.requests.iter());
+            let counted = route.totals.iter().flat_map(|totals| totals.requests.by_label());
             for (method, code, count) in counted {
                 series.add(&[service, instance, id, method.as_str(), &code.to_string()], count)?;
             }

@@ -23,9 +23,9 @@ mod worker;
 pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
 pub use breaker::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition, EndpointBreaker};
 pub use endpoint::{
-    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight, LastFailure, LiveState,
-    MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord, RequestTotals, RouteDefaults, RouteOwner,
-    RouteSettings, StatusCounts, Weight, origin_hash,
+    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight,
+    LastFailure, LiveState, MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord, RequestTotals,
+    RouteDefaults, RouteOwner, RouteSettings, StatusCounts, StatusLabel, Weight, origin_hash,
 };
 pub use grpc::{GRPC_STATUS, grpc_timeout, has_grpc_type, is_grpc_call, status_of_call};
 pub use health::{

@@ -9,6 +9,7 @@ mod eligibility;
 mod last_failure;
 mod live_state;
 mod request_labels;
+mod status_label;
 
 pub use admin_state::AdminState;
 pub use connect_backoff::ConnectBackoff;
@@ -16,6 +17,7 @@ pub use eligibility::{Eligibility, MemberState, Weight};
 pub use last_failure::LastFailure;
 pub use live_state::{EndpointStats, InFlight, LiveState, RequestDurations, RequestRecord, RequestTotals};
 pub use request_labels::{MethodLabel, ReasonCounts, StatusCounts};
+pub use status_label::StatusLabel;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -104,7 +106,7 @@ pub struct EndpointPolicy {
 }
 
 /// The instance that a route belongs to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RouteOwner {
     /// The service.
     pub service: ServiceName,

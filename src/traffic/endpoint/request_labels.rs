@@ -4,6 +4,8 @@
 
 use http::Method;
 
+use super::status_label::StatusLabel;
+
 /// A method, or `_OTHER` for one that is not well known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is what its name says")]
@@ -112,6 +114,22 @@ impl StatusCounts {
         self.0.iter().map(|known| (known.code, known.by_method.iter().sum()))
     }
 
+    /// Returns the numbers of requests that are not 0, with the status codes as metrics name them.
+    pub fn by_label(&self) -> impl Iterator<Item = (MethodLabel, StatusLabel, u64)> {
+        let mut labelled: Vec<(StatusLabel, [u64; METHODS])> = Vec::with_capacity(self.0.len());
+        for CodeCounts { code, by_method } in &self.0 {
+            let label = StatusLabel::of(*code);
+            match labelled.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, sums)) => sums.iter_mut().zip(by_method).for_each(|(sum, count)| *sum += count),
+                None => labelled.push((label, *by_method)),
+            }
+        }
+        labelled.into_iter().flat_map(|(label, by_method)| {
+            let counted = MethodLabel::ALL.into_iter().zip(by_method).filter(|(_, count)| *count > 0);
+            counted.map(move |(method, count)| (method, label, count))
+        })
+    }
+
     /// Returns the numbers of requests that are not 0.
     pub fn iter(&self) -> impl Iterator<Item = (MethodLabel, u16, u64)> {
         self.0.iter().flat_map(|CodeCounts { code, by_method }| {
@@ -148,6 +166,19 @@ impl ReasonCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_that_a_backend_makes_up_have_no_names_of_their_own() {
+        let mut counts = StatusCounts::default();
+        for method in MethodLabel::ALL {
+            (0..1000).for_each(|code| counts.count(code, method));
+        }
+        let labelled: Vec<_> = counts.by_label().collect();
+        assert_eq!(labelled.len(), (63 + 5 + 1) * METHODS);
+        assert_eq!(labelled.iter().map(|(.., count)| count).sum::<u64>(), 10_000, "all requests are counted");
+        assert!(labelled.contains(&(MethodLabel::Get, StatusLabel::Code(200), 1)));
+        assert!(labelled.contains(&(MethodLabel::Get, StatusLabel::Class(2), 90)));
+    }
 
     #[test]
     fn every_method_is_at_its_own_index_and_reads_back() {
