@@ -23,7 +23,7 @@ mod worker;
 pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
 pub use breaker::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition, EndpointBreaker};
 pub use endpoint::{
-    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, InFlight,
+    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, FailureWarnings, InFlight,
     LastFailure, LiveState, MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord, RequestTotals,
     RouteDefaults, RouteOwner, RouteSettings, StatusCounts, StatusLabel, Weight, origin_hash,
 };

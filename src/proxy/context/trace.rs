@@ -240,12 +240,13 @@ impl RequestTrace {
     /// Warns of a backend that fails requests: now and then, with the number of failures.
     fn warn(&self, progress: &TraceProgress, refusal: Refusal, detail: &str) {
         let Some(endpoint) = &progress.endpoint else { return };
-        let Some(failures) = endpoint.live.failures.warns(clock::now()) else { return };
         let Some(owner) = endpoint.owner() else { return };
+        let Some(failures) = owner.warnings.warns(endpoint.origin_hash, clock::now()) else { return };
         tracing::warn!(
             service = owner.service.as_str(),
             instance = owner.instance.as_str(),
             route = %endpoint.id(),
+            backend = %endpoint.backend(),
             status = refusal.status().as_u16(),
             failures,
             request = %self.id,

@@ -6,6 +6,7 @@
 mod admin_state;
 mod connect_backoff;
 mod eligibility;
+mod failure_warnings;
 mod last_failure;
 mod live_state;
 mod request_labels;
@@ -14,6 +15,7 @@ mod status_label;
 pub use admin_state::AdminState;
 pub use connect_backoff::ConnectBackoff;
 pub use eligibility::{Eligibility, MemberState, Weight};
+pub use failure_warnings::FailureWarnings;
 pub use last_failure::LastFailure;
 pub use live_state::{EndpointStats, InFlight, LiveState, RequestDurations, RequestRecord, RequestTotals};
 pub use request_labels::{MethodLabel, ReasonCounts, StatusCounts};
@@ -112,6 +114,8 @@ pub struct RouteOwner {
     pub service: ServiceName,
     /// The instance of the service.
     pub instance: InstanceName,
+    /// The limit on warnings about its backends. It stays as long as the session does.
+    pub warnings: FailureWarnings,
 }
 
 /// One active route of one session.

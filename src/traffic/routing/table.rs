@@ -20,7 +20,8 @@ use crate::domain::{Catalog, Change, Edit, Host, RouteId, Session, SessionKey, T
 use crate::traffic::balancing::Pool;
 use crate::traffic::breaker::EndpointBreaker;
 use crate::traffic::endpoint::{
-    AdminState, Endpoint, EndpointPolicy, EndpointStats, LiveState, RouteDefaults, RouteOwner, RouteSettings,
+    AdminState, Endpoint, EndpointPolicy, EndpointStats, FailureWarnings, LiveState, RouteDefaults, RouteOwner,
+    RouteSettings,
 };
 use crate::traffic::limits::RateLimiter;
 
@@ -345,7 +346,8 @@ impl RoutingTable {
 }
 
 fn owner_of(session: &Session) -> Arc<RouteOwner> {
-    Arc::new(RouteOwner { service: session.record.service.clone(), instance: session.record.instance.clone() })
+    let (service, instance) = (session.record.service.clone(), session.record.instance.clone());
+    Arc::new(RouteOwner { service, instance, warnings: FailureWarnings::default() })
 }
 
 /// Compiles the limits, breaker and check of a route. Takes over the limiter and breaker of `old` where they stay the same.
