@@ -132,7 +132,7 @@ impl Traffic for ObservedTraffic {
 /// Returns the results of checks and connections of an endpoint.
 fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
     let (health, reach) = (&endpoint.live.health, &endpoint.live.connect_backoff);
-    let checked = health.last_checks();
+    let (checked, last_failed) = (health.last_checks(), endpoint.live.failures.last());
     let reason = checked.reason.as_deref().unwrap_or_default();
     let preference = match health.state() {
         HealthState::Unhealthy => Preference::Last,
@@ -145,17 +145,9 @@ fn seen(endpoint: &Endpoint, now: Time) -> BreakerNumbers {
         preference,
         last_check: checked.last_check.map(|at| CheckView { at, error: checked.failing.then(|| reason.to_owned()) }),
         last_failed_check: checked.last_failure.map(|at| CheckView { at, error: Some(reason.to_owned()) }),
-        last_failed_request: last_failure(endpoint),
+        last_failed_request: last_failed.map(|(at, reason)| FailureView { at, reason: reason.to_string() }),
         ..BreakerNumbers::default()
     }
-}
-
-/// Returns the last request that the backend of an endpoint failed: by no response, or by one that its breaker counted.
-fn last_failure(endpoint: &Endpoint) -> Option<FailureView> {
-    let unanswered = endpoint.live.failures.last().map(|(at, reason)| FailureView { at, reason: reason.to_string() });
-    let counted = endpoint.breaker().and_then(|breaker| breaker.status().last_failure);
-    let answered = counted.map(|at| FailureView { at, reason: "it answered with an error".to_owned() });
-    unanswered.into_iter().chain(answered).max_by_key(|failure| failure.at)
 }
 
 impl ObservedTraffic {

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use crate::clock;
 use crate::domain::{Event, Time};
 use crate::reports::{Report, Reports};
@@ -43,6 +45,18 @@ impl BreakerGuard {
     /// True for a trial request that still needs a verdict.
     pub(crate) fn is_trial(&self) -> bool {
         self.0.as_ref().is_some_and(|held| held.is_trial)
+    }
+
+    /// Gives the breaker its verdict on a response with this status, unless it has one. A response that counts as a failure is the last
+    /// one of the endpoint; a request without a response is noted where it failed, with its own words.
+    pub(crate) fn judge(&mut self, status: StatusCode, reports: &Reports) {
+        if !status.is_server_error() {
+            return self.record(BreakerOutcome::Success, reports);
+        }
+        if let Some(HeldPermit { endpoint, .. }) = &self.0 {
+            endpoint.live.failures.note(clock::now(), &format!("it answered with an error ({})", status.as_u16()));
+        }
+        self.record(BreakerOutcome::Failure, reports);
     }
 
     /// Gives the breaker its verdict, unless it has one.

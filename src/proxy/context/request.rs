@@ -90,9 +90,7 @@ impl RequestContext {
     }
 
     fn judge(&mut self, status: StatusCode) {
-        let is_failure = status.is_server_error();
-        let outcome = if is_failure { BreakerOutcome::Failure } else { BreakerOutcome::Success };
-        self.breaker.record(outcome, &self.trace.worker.reports);
+        self.breaker.judge(status, &self.trace.worker.reports);
     }
 
     /// Judges a gRPC call by the status in its trailers. A stream may last for ever, so that its first message ends a trial.
