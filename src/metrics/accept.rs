@@ -29,24 +29,29 @@ impl TextFormat {
 }
 
 impl AcceptedText {
-    /// Reads the values of `Accept` and `Accept-Encoding`, which are empty if the fields are missing.
+    /// Reads the values of `Accept` and `Accept-Encoding`, which are empty if the fields are missing. An entry with another version
+    /// of a format than the one that is written does not count; without any that counts, the text is that of Prometheus.
     pub fn of(accept: &str, encoding: &str) -> Self {
-        let open = quality(accept, &["application/openmetrics-text"]);
-        let plain = quality(accept, &["text/plain", "text/*", "*/*"]);
+        let open = quality(accept, &[("application/openmetrics-text", "1.0.0")]);
+        let plain = quality(accept, &[("text/plain", "0.0.4"), ("text/*", ""), ("*/*", "")]);
         let is_open = open > 0.0 && open >= plain;
         let format = if is_open { TextFormat::OpenMetrics } else { TextFormat::Prometheus };
-        Self { format, gzip: quality(encoding, &["gzip", "x-gzip"]) > 0.0 }
+        Self { format, gzip: quality(encoding, &[("gzip", ""), ("x-gzip", "")]) > 0.0 }
     }
 }
 
-/// Returns the highest quality (RFC 9110 §12.4.2) that a list gives one of these names; 0 if it has none of them.
-fn quality(list: &str, names: &[&str]) -> f32 {
+/// Returns the highest quality (RFC 9110 §12.4.2) that a list gives one of these names; 0 if it has none of them. A name may come with
+/// the version that is meant.
+fn quality(list: &str, names: &[(&str, &str)]) -> f32 {
     let entries = list.split(',').filter_map(|entry| {
-        let mut parts = entry.split(';').map(str::trim);
-        let name = parts.next()?;
-        let is_named = names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        is_named.then(|| weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0)))
+        let (name, parameters) = entry.split_once(';').unwrap_or((entry, ""));
+        let parameter = |wanted: &str| {
+            let mut pairs = parameters.split(';').filter_map(|part| part.split_once('='));
+            pairs.find_map(|(key, value)| key.trim().eq_ignore_ascii_case(wanted).then_some(value.trim()))
+        };
+        let (_, version) = names.iter().find(|(wanted, _)| wanted.eq_ignore_ascii_case(name.trim()))?;
+        let is_meant = parameter("version").is_none_or(|said| version.is_empty() || said.trim_matches('"') == *version);
+        is_meant.then(|| parameter("q").map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
     });
     entries.fold(0.0, f32::max)
 }
@@ -63,7 +68,8 @@ mod tests {
                    text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         let three = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                      text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        for accept in [two, three, "application/openmetrics-text", "APPLICATION/OpenMetrics-Text , */*"] {
+        let quoted = "application/openmetrics-text; Version=\"1.0.0\"";
+        for accept in [two, three, quoted, "application/openmetrics-text", "APPLICATION/OpenMetrics-Text , */*"] {
             assert_eq!(format(accept), TextFormat::OpenMetrics, "{accept}");
         }
         let plain = ["", "*/*", "text/plain", "text/html,*/*;q=0.8", "application/openmetrics-text;q=0, */*"];
@@ -71,6 +77,18 @@ mod tests {
         {
             assert_eq!(format(accept), TextFormat::Prometheus, "{accept}");
         }
+    }
+
+    #[test]
+    fn a_version_that_is_not_written_is_as_if_it_were_not_named() {
+        let format = |accept: &str| AcceptedText::of(accept, "").format;
+        for version in ["0.0.1", "2.0.0", "1.0", "", "\"0.0.1\""] {
+            assert_eq!(format(&format!("application/openmetrics-text;version={version}")), TextFormat::Prometheus);
+            let both = format!("application/openmetrics-text;version={version},application/openmetrics-text;q=0.1");
+            assert_eq!(format(&both), TextFormat::OpenMetrics);
+        }
+        let later = "text/plain;version=1.0.0,application/openmetrics-text;version=1.0.0;q=0.5";
+        assert_eq!(format(later), TextFormat::OpenMetrics);
     }
 
     #[test]
