@@ -1,6 +1,8 @@
-//! The request fields that make a claim about the client: its address, or the URL that it asked for.
+//! The request fields that only a proxy may set: those that make a claim about the client, its address or the URL that it asked for, and
+//! those that this proxy writes into every request.
 //!
-//! Invariants: no such field of an untrusted peer reaches a backend, in whatever spelling.
+//! Invariants: no such field of an untrusted peer reaches a backend, in whatever spelling; none of a trusted one in another spelling than
+//! the real one.
 
 use http::header::{HeaderMap, HeaderName};
 
@@ -30,10 +32,18 @@ const CLAIMS: [&str; 20] = [
     "front-end-https",
 ];
 
+/// Whole names of the other fields that the proxy writes itself: a backend must not find a second one in another spelling.
+const OWN: [&str; 4] = ["x-request-id", "signalbox-hops", "content-length", "transfer-encoding"];
+
 /// Removes the claims about the client. Of a `trusted` peer only those are removed that CGI and WSGI take for the real field
 /// because they are spelled differently (`X_Forwarded_For`): a trusted proxy overwrites the real field, but passes these on.
 pub(super) fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
-    let goes = |name: &HeaderName| is_claim(name.as_str()) && !(trusted && is_plain(name.as_str()));
+    let goes = |name: &HeaderName| match field_kind(name.as_str()) {
+        FieldKind::Other => false,
+        FieldKind::Claim => !(trusted && is_plain(name.as_str())),
+        // The real one has been read and replaced, or belongs to the message.
+        FieldKind::Own => !is_plain(name.as_str()),
+    };
     if headers.keys().any(goes) {
         let names: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
         for name in names {
@@ -42,11 +52,31 @@ pub(super) fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
     }
 }
 
-fn is_claim(name: &str) -> bool {
+/// What a field is by its name, in any spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FieldKind {
+    /// A claim about the client.
+    Claim,
+    /// A field that the proxy writes itself.
+    Own,
+    Other,
+}
+
+fn field_kind(name: &str) -> FieldKind {
+    let reads_as_one = |names: &[&str]| names.iter().any(|known| reads_as(name, known));
+    let starts_as = |family: &&str| name.get(..family.len()).is_some_and(|start| reads_as(start, family));
     // The first letter rules out most fields.
-    matches!(name.as_bytes().first(), Some(b'x' | b'f' | b't' | b'c'))
-        && (FAMILIES.iter().any(|family| name.get(..family.len()).is_some_and(|start| reads_as(start, family)))
-            || CLAIMS.iter().any(|claim| reads_as(name, claim)))
+    match name.as_bytes().first() {
+        Some(b'x' | b'f' | b't' | b'c' | b's') => {}
+        _ => return FieldKind::Other,
+    }
+    if FAMILIES.iter().any(starts_as) || reads_as_one(&CLAIMS) {
+        FieldKind::Claim
+    } else if reads_as_one(&OWN) {
+        FieldKind::Own
+    } else {
+        FieldKind::Other
+    }
 }
 
 /// Returns true if a name is the claim once every byte that is no letter and no digit becomes a hyphen.
@@ -78,10 +108,34 @@ mod tests {
             "x_rewrite-url",
             "true_client_ip",
         ] {
-            assert!(is_claim(claim), "{claim}");
+            assert_eq!(field_kind(claim), FieldKind::Claim, "{claim}");
         }
-        for other in ["x-forward", "x-request-id", "content-type", "from", "x-originals", "x-real-ips", "cookie"] {
-            assert!(!is_claim(other), "{other}");
+        for other in [
+            "x-forward",
+            "x-request-ids",
+            "content-type",
+            "sec-fetch-mode",
+            "from",
+            "x-originals",
+            "x-real-ips",
+            "cookie",
+        ] {
+            assert_eq!(field_kind(other), FieldKind::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_the_proxy_writes_itself_comes_in_no_other_spelling() {
+        for trusted in [false, true] {
+            for own in OWN {
+                let mut headers = HeaderMap::new();
+                let spellings = [own.to_owned(), own.replace('-', "_"), own.replacen('-', ".", 1)];
+                for name in &spellings {
+                    headers.insert(HeaderName::try_from(name).unwrap(), http::HeaderValue::from_static("1"));
+                }
+                drop_claims(&mut headers, trusted);
+                assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), [own]);
+            }
         }
     }
 }

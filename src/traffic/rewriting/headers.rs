@@ -78,13 +78,14 @@ pub fn edit_response(headers: &mut HeaderMap, settings: &RouteSettings, upgraded
     keep_alive
 }
 
-/// Removes the fields from a request's trailers that only a head may carry (RFC 9110 §6.5.1): those of the connection, and those
-/// about the client.
+/// Removes the fields from a request's trailers that only a head may carry (RFC 9110 §6.5.1): those of the connection, those
+/// about the client, and those that the proxy writes itself.
 pub fn edit_trailers(trailers: &mut HeaderMap) {
     let found = HopByHop::among(trailers);
     take_hop_by_hop(trailers, found);
     drop_claims(trailers, false);
     trailers.remove(HOPS);
+    trailers.remove(X_REQUEST_ID);
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
