@@ -12,7 +12,7 @@ use super::checked_config::{CheckedConfig, certified_domain};
 use super::obtaining::{acme_folder, acme_settings};
 use crate::acme::{DnsProof, PersistentRecord, dns_proof};
 use crate::config::ServerConfig;
-use crate::domain::Time;
+use crate::domain::{Time, breaks_line};
 use crate::{clock, dns};
 
 /// The maximum time of the whole command.
@@ -106,7 +106,7 @@ fn in_words(record: &str, found: &[String]) -> String {
 
 /// Returns a value that a stranger wrote, without what could change the terminal, and not too long.
 fn shown(value: &str) -> String {
-    value.chars().take(300).map(|char| if char.is_control() { '?' } else { char }).collect()
+    value.chars().take(300).map(|char| if breaks_line(char) { '?' } else { char }).collect()
 }
 
 /// Returns a record as a line of a zone file (RFC 1035 §5.1), in strings that are not too long.

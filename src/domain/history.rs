@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Error, InstanceName, ServiceName, SessionRecord};
+use super::{Error, InstanceName, ServiceName, SessionRecord, breaks_line};
 
 /// The number of revisions that are kept of an instance.
 pub const REVISIONS_MAX: u64 = 100;
@@ -58,10 +58,10 @@ impl ApplyReason {
     /// Reads a reason. Spaces around it are dropped.
     ///
     /// # Errors
-    /// `Invalid` for an empty text, a text that is too long, and one with control characters.
+    /// `Invalid` for an empty text, a text that is too long, and one with control characters or line breaks.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if text.is_empty() || text.len() > Self::BYTES_MAX || text.chars().any(char::is_control) {
+        if text.is_empty() || text.len() > Self::BYTES_MAX || text.contains(breaks_line) {
             let words = format!("must be one line of text, 1 to {} bytes", Self::BYTES_MAX);
             return Err(Error::invalid("reason", words));
         }
@@ -71,7 +71,7 @@ impl ApplyReason {
     /// Takes words of the server's own as a reason, as many as it may have.
     pub fn cut(words: &str) -> Self {
         let end = words.floor_char_boundary(Self::BYTES_MAX);
-        Self(words.get(..end).unwrap_or_default().replace(char::is_control, " ").into())
+        Self(words.get(..end).unwrap_or_default().replace(breaks_line, " ").into())
     }
 
     /// Returns the text.
@@ -107,8 +107,9 @@ mod tests {
     fn a_reason_is_one_bounded_line() {
         assert_eq!(ApplyReason::parse(" new menu ").unwrap().as_str(), "new menu");
         assert!(ApplyReason::parse(&"ä".repeat(250)).is_ok());
-        for wrong in ["", "  ", "a\nb", &"ä".repeat(251)] {
+        for wrong in ["", "  ", "a\nb", "a\u{85}b", "a\u{2028}b", "a\u{2029}b", &"ä".repeat(251)] {
             assert!(ApplyReason::parse(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!(ApplyReason::cut("a\u{2028}b\nc").as_str(), "a b c");
     }
 }

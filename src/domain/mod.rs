@@ -15,6 +15,7 @@ mod fairness;
 mod history;
 mod host;
 mod lease;
+mod lines;
 mod names;
 mod nearest;
 mod operations;
@@ -44,6 +45,7 @@ pub use fairness::may_take_another;
 pub use history::{ApplyReason, HistoryMark, REVISIONS_MAX};
 pub use host::{Host, listed};
 pub use lease::{Lease, LeaseBound};
+pub use lines::breaks_line;
 pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, RouteName, ServiceName, SessionId, SessionKey,
     Subject, Target, TokenName, is_hidden,

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::domain::{Error, Kind};
+use crate::domain::{Error, Kind, breaks_line};
 use crate::registry::commands::AppliedView;
 use crate::registry::queries::event_view::EventView;
 use crate::registry::queries::session::AddedRouteView;
@@ -235,7 +235,7 @@ impl ReplyBuffer {
         let room = self.reply_max.saturating_sub(transaction.map_or(0, str::len) + "ERROR||\n".len());
         let message = message.get(..message.floor_char_boundary(room)).unwrap_or_default();
         self.out.push(b'|');
-        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let visible = |c: char| if breaks_line(c) { ' ' } else { c };
         self.out.extend_from_slice(message.chars().map(visible).collect::<String>().as_bytes());
         self.out.push(b'\n');
     }
