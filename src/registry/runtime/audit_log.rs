@@ -1,22 +1,36 @@
 //! Log lines for the records of the audit, and warnings of sessions that are about to expire.
 //!
-//! A flood of changes must not push other lines out of the log, so that the number of lines in a second is bounded; the
-//! audit itself has all records. Invariant: text of callers is logged as the value of a field, which the log escapes.
+//! A flood of either must not push other lines out of the log, so that the number of lines in a second is bounded, for each on its own. The audit
+//! itself has all records; of warnings that were left out the log tells the number and the services. Invariant: text of callers is logged
+//! as the value of a field, which the log escapes.
+
+use std::collections::BTreeSet;
 
 use crate::domain::{Catalog, InstanceName, ServiceName, SessionKey, Span, Time};
 
 use crate::registry::audit::{AuditAction, AuditDetails, AuditRecord};
 
-/// The largest number of lines in a second.
+/// The largest number of lines of each kind in a second.
 const LINES_PER_SECOND_MAX: u32 = 200;
+/// The most services that the line about warnings names which were left out.
+const SERVICES_MAX: usize = 20;
 const SECOND: Span = Span::from_secs(1);
 
 /// The lines of the present second.
 #[derive(Debug, Default)]
 pub(super) struct AuditLog {
+    changes: LineRoom,
+    warnings: LineRoom,
+    /// The first services whose warnings were left out, in the order of their names.
+    unwarned: BTreeSet<ServiceName>,
+}
+
+/// The room for lines of one kind in the present second.
+#[derive(Debug, Default)]
+struct LineRoom {
     since: Time,
     lines: u32,
-    /// The number of changes that were not logged.
+    /// The number of lines that were left out.
     skipped: u64,
 }
 
@@ -24,7 +38,8 @@ impl AuditLog {
     /// Logs records that are stored.
     pub(super) fn tell(&mut self, records: &[AuditRecord], now: Time) {
         for record in records {
-            if self.has_room(now) {
+            self.begin_second(now);
+            if self.changes.take() {
                 log(record);
             }
         }
@@ -33,33 +48,66 @@ impl AuditLog {
     /// Warns that a session ends at `ends` unless its client comes back.
     pub(super) fn warn(&mut self, catalog: &Catalog, key: SessionKey, ends: Time, now: Time) {
         let Some(session) = catalog.by_key(key) else { return };
-        if !self.has_room(now) {
+        let service = &session.record.service;
+        if !self.has_room_for_warning(service, now) {
             return;
         }
-        let (service, instance) = (session.record.service.as_str(), session.record.instance.as_str());
         let seconds = ends.since(now).millis().div_ceil(1000);
         let routes = session.active.routes.len();
         tracing::warn!(
-            service,
-            instance,
+            service = service.as_str(),
+            instance = session.record.instance.as_str(),
             "the session expires in {seconds} s unless it reconnects; its {routes} routes go with it"
         );
     }
 
-    /// Logs the number of changes that were not logged, once their second is over.
+    /// Logs what was left out, once its second is over.
     pub(super) fn catch_up(&mut self, now: Time) {
-        if self.skipped > 0 && now >= self.since.after(SECOND) {
-            let skipped = std::mem::take(&mut self.skipped);
+        if let Some(skipped) = self.changes.settle(now) {
             tracing::warn!(skipped, "more changes than the log takes; the audit has them all (GET /v1/audit)");
+        }
+        if let Some(sessions) = self.warnings.settle(now) {
+            let services = std::mem::take(&mut self.unwarned);
+            tracing::warn!(
+                sessions,
+                services = listed(&services),
+                "more sessions expire within a minute than the log names; GET /v1/instances tells when (expires_at)"
+            );
+        }
+    }
+
+    fn has_room_for_warning(&mut self, service: &ServiceName, now: Time) -> bool {
+        self.begin_second(now);
+        let has_room = self.warnings.take();
+        // One more than is named shows that there are more.
+        if !has_room && self.unwarned.len() <= SERVICES_MAX {
+            self.unwarned.insert(service.clone());
+        }
+        has_room
+    }
+
+    fn begin_second(&mut self, now: Time) {
+        self.catch_up(now);
+        self.changes.begin_second(now);
+        self.warnings.begin_second(now);
+    }
+}
+
+impl LineRoom {
+    /// Returns the number of lines that were left out, once their second is over; `None` for none.
+    fn settle(&mut self, now: Time) -> Option<u64> {
+        let is_due = self.skipped > 0 && now >= self.since.after(SECOND);
+        is_due.then(|| std::mem::take(&mut self.skipped))
+    }
+
+    fn begin_second(&mut self, now: Time) {
+        if now >= self.since.after(SECOND) {
+            (self.since, self.lines) = (now, 0);
         }
     }
 
     /// Takes a line of the present second. Returns false if there is none left.
-    fn has_room(&mut self, now: Time) -> bool {
-        if now >= self.since.after(SECOND) {
-            self.catch_up(now);
-            (self.since, self.lines) = (now, 0);
-        }
+    fn take(&mut self) -> bool {
         let has_room = self.lines < LINES_PER_SECOND_MAX;
         if has_room {
             self.lines += 1;
@@ -68,6 +116,11 @@ impl AuditLog {
         }
         has_room
     }
+}
+
+fn listed(services: &BTreeSet<ServiceName>) -> String {
+    let shown: Vec<&str> = services.iter().take(SERVICES_MAX).map(ServiceName::as_str).collect();
+    shown.join(", ") + if services.len() > SERVICES_MAX { ", …" } else { "" }
 }
 
 fn log(record: &AuditRecord) {
@@ -164,13 +217,30 @@ mod tests {
 
     #[test]
     fn a_second_has_a_bounded_number_of_lines_and_the_next_one_has_them_again() {
+        let mut room = LineRoom::default();
+        let mut rooms = |now| {
+            let settled = room.settle(Time(now));
+            room.begin_second(Time(now));
+            ((0..300).filter(|_| room.take()).count(), settled)
+        };
+        assert_eq!(rooms(5_000), (200, None));
+        assert_eq!(rooms(5_999), (0, None), "the second is not over");
+        assert_eq!(rooms(6_000), (200, Some(400)));
+        assert_eq!(rooms(7_000), (200, Some(100)));
+    }
+
+    #[test]
+    fn changes_leave_room_for_warnings_and_those_left_out_are_told_with_their_services() {
         let mut log = AuditLog::default();
-        let rooms = |log: &mut AuditLog, now| (0..300).filter(|_| log.has_room(Time(now))).count();
-        assert_eq!((rooms(&mut log, 5_000), log.skipped), (200, 100));
-        log.catch_up(Time(5_999));
-        assert_eq!(log.skipped, 100, "the second is not over");
-        assert_eq!((rooms(&mut log, 6_000), log.skipped), (200, 100));
-        log.catch_up(Time(7_000));
-        assert_eq!(log.skipped, 0);
+        log.begin_second(Time(5_000));
+        assert_eq!((0..300).filter(|_| log.changes.take()).count(), 200);
+        let service = |number: usize| ServiceName::parse(&format!("shop-{number:03}")).unwrap();
+        let warned = (0..300).filter(|number| log.has_room_for_warning(&service(*number), Time(5_001))).count();
+        assert_eq!((warned, log.warnings.skipped), (200, 100));
+        assert_eq!(log.unwarned.len(), SERVICES_MAX + 1, "the services have a bound");
+        let told = listed(&log.unwarned);
+        assert!(told.starts_with("shop-200, shop-201, ") && told.ends_with("shop-219, …"), "{told}");
+        log.catch_up(Time(6_001));
+        assert!(log.warnings.skipped == 0 && log.unwarned.is_empty());
     }
 }
