@@ -178,9 +178,7 @@ pub fn explain(
         .collect();
     let (outcome, mut reason) = outcome(&ranked, view_of_traffic);
     if outcome == ExplainOutcome::NoRoute {
-        let staged = staged_for(&catalog, &host, path);
-        let near = || near_match(&catalog, &host, path);
-        reason.push_str(&if staged.is_empty() { near() } else { staged });
+        reason.push_str(&near_match(&catalog, &host, path));
     }
     Ok(ExplainView {
         host,
@@ -230,7 +228,7 @@ fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<RouteRank,
 }
 
 /// Returns the rank of a host rule. Of two rules that cover the same host, the more specific one has the higher rank.
-fn specificity(rule: &Host) -> usize {
+pub(super) fn specificity(rule: &Host) -> usize {
     match rule {
         Host::Exact(_) => usize::MAX,
         Host::Below(base) => base.len(),
@@ -310,18 +308,6 @@ fn member(session: &Session, route: &Route, view_of_traffic: TrafficView<'_>) ->
         last_failure: known.last_failed_request,
     };
     (member, known.preference)
-}
-
-/// Returns words for the first session that has staged a matching route; empty if there is none.
-fn staged_for(catalog: &Catalog, host: &str, path: &str) -> String {
-    let covers = |route: &Route| route.path.covers(path) && route.domains.iter().any(|rule| rule.covers(host));
-    let staged = catalog.sessions().find_map(|session| {
-        let route = session.staged.as_ref()?.config.routes.values().find(|route| covers(route))?;
-        Some((session, route.id))
-    });
-    let Some((session, route)) = staged else { return String::new() };
-    let (service, instance) = (&session.record.service, &session.record.instance);
-    format!("; {route} of {service}/{instance} would match: it is staged, not applied (CONFIG_APPLY)")
 }
 
 fn outcome(
