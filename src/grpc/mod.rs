@@ -1,6 +1,6 @@
 //! gRPC: one of the registry's interfaces, typed. `proto/signalbox/v1` is its contract.
 //!
-//! The way of a call: `deadline` limits its time and catches panics → `authorize` checks operators' calls → the row in
+//! The way of a call: `counted_calls` counts it unless the registry does → `deadline` limits its time and catches panics → `authorize` checks operators' calls → the row in
 //! `service` → the function of the call, which reads values with `convert` → the registry → `convert` → a message, or
 //! `status` makes a status of the refusal. It decides nothing about sessions or routes, binds no port, and knows no
 //! other interface. Invariants: a call can harm only itself; a session id appears only in replies to its own caller.
@@ -15,6 +15,7 @@ mod authorize;
 mod backup;
 mod config;
 mod convert;
+mod counted_calls;
 mod deadline;
 mod events;
 mod exports;
@@ -83,6 +84,7 @@ pub fn routes(
         .max_decoding_message_size(settings.max_body)
         .accept_compressed(Gzip)
         .send_compressed(Gzip);
+    let counted = from_fn_with_state(registry.clone(), counted_calls::count_call);
     let state = GrpcState::new(registry, lifecycle, settings);
     let operator = OperatorServer::new(state.clone())
         .max_decoding_message_size(settings.max_body)
@@ -102,6 +104,7 @@ pub fn routes(
         .layer(from_fn_with_state(operators, authorize::name_operator))
         .merge(guarded)
         .layer(from_fn(deadline::enforce_deadline))
+        .layer(counted)
 }
 
 /// Adds reflection in version 1 and in version 1alpha, which many tools still use. The two differ only in their names.

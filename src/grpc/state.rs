@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::domain::{Error, OperatorName};
 use crate::lifecycle::Lifecycle;
 use crate::operator_auth::CallerAddresses;
-use crate::registry::{CallOrigin, Command, CommandCall, Interface, QueryCall, Registry};
+use crate::registry::{CallMark, CallOrigin, Command, CommandCall, Interface, QueryCall, Registry};
 use crate::request_log::RequestLog;
 
 use tonic::{Request, Status};
@@ -68,7 +68,8 @@ impl GrpcState {
     pub(super) fn of<T>(&self, request: &Request<T>) -> CallState {
         let found = request.extensions();
         let origin = CallOrigin::new(Interface::Grpc, found.get::<CallerAddresses>().map(|peer| peer.client));
-        let origin = CallOrigin { operator: found.get::<OperatorName>().cloned(), ..origin };
+        let (operator, mark) = (found.get::<OperatorName>().cloned(), found.get::<CallMark>().cloned());
+        let origin = CallOrigin { operator, mark: mark.unwrap_or_default(), ..origin };
         CallState { origin, parts: Arc::clone(&self.0) }
     }
 }

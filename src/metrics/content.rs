@@ -13,6 +13,7 @@ use super::series::{FamilyWriter, SeriesValue};
 use super::snapshot::{InstanceSample, ListenerSample, RouteSample, Snapshot};
 use crate::connection_limits::{ListenerTotals, WireProtocol};
 use crate::domain::{BreakerState, Time};
+use crate::registry::call_label;
 use crate::traffic::RequestTotals;
 
 /// The contents of a text.
@@ -212,7 +213,7 @@ fn registry(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
     out.single(&of::ROUTES, number(registry.routes))?;
     out.family(&of::COMMANDS, |series| {
         let mut each = registry.writer.commands.iter();
-        each.try_for_each(|((verb, outcome), count)| series.add(&[&snake(verb), outcome], *count))
+        each.try_for_each(|((verb, outcome), count)| series.add(&[&call_label(verb), outcome], *count))
     })?;
     out.single(&of::COMMANDS_WAITING, number(registry.waiting))?;
     out.family(&of::COMMIT_DURATION, |series| series.add_histogram(&[], &registry.writer.commits.sample()))?;
@@ -264,18 +265,6 @@ fn number(count: usize) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds has fewer bits than the number keeps")]
 fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1000.0
-}
-
-/// Returns the name of a command, `RouteAdd`, in the form of labels, `route_add`.
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for (at, c) in name.chars().enumerate() {
-        if c.is_ascii_uppercase() && at > 0 {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }
 
 #[cfg(test)]
@@ -369,10 +358,5 @@ mod tests {
             let value: f64 = value.unwrap().strip_prefix(&labels).unwrap().trim().parse().unwrap();
             assert!(series.len() == 1 && (value - 1_800_000_000.5).abs() < 1e-6, "{series:?}");
         }
-    }
-
-    #[test]
-    fn a_command_has_the_words_of_its_verb() {
-        assert_eq!([snake("RouteAddBulk"), snake("Register"), String::new()], ["route_add_bulk", "register", ""]);
     }
 }

@@ -74,7 +74,7 @@ families! {
     ROUTES: Gauge "signalbox_routes" []
         "Active routes";
     COMMANDS: Counter "signalbox_commands_total" ["verb", "outcome"]
-        "Commands of callers, and of the server itself, by outcome: ok, or the kind of the refusal";
+        "Commands and queries of callers, and commands of the server itself, by outcome: ok, or the kind of the refusal";
     COMMANDS_WAITING: Gauge "signalbox_commands_waiting" []
         "Callers that wait for the writer";
     COMMIT_DURATION: Histogram "signalbox_commit_duration_seconds" []

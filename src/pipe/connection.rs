@@ -17,7 +17,7 @@ use crate::connection_limits::{ConnectionGuard, ConnectionStage};
 use crate::domain::{Error, Kind, Origin};
 use crate::lifecycle::Lifecycle;
 use crate::memory_budget::{MemoryFull, MemoryShare};
-use crate::registry::{CallOrigin, Interface, Mailbox, MailboxMessage, Registry};
+use crate::registry::{CallOrigin, Interface, Mailbox, MailboxMessage, QueryTally, Registry};
 
 use super::foreign::{self, ForeignProtocol};
 use super::line::LineBuffer;
@@ -52,6 +52,8 @@ pub(super) struct Connection<S> {
     pub(super) origin: Option<Origin>,
     /// The origin of its commands.
     pub(super) call_origin: CallOrigin,
+    /// The queries that are not counted yet.
+    pub(super) tally: QueryTally,
     /// True once the session is shut down, or the client speaks another protocol.
     pub(super) closing: bool,
     /// True once the client has sent a command.
@@ -127,6 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             outcomes,
             origin: None,
             call_origin: CallOrigin::new(Interface::Pipe, None),
+            tally: QueryTally::default(),
             closing: false,
             understood: false,
             foreign: None,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::{Error, Kind};
 use crate::registry::queries::paging::ListRequest;
-use crate::registry::{Answer, Call, Command, Query, Registry, Reply, RevisionsRequest, Verification};
+use crate::registry::{Answer, Call, CallMark, Command, Query, Registry, Reply, RevisionsRequest, Verification};
 
 use super::connection::{Connection, OUTCOMES_MAX};
 use super::foreign;
@@ -37,8 +37,14 @@ struct PendingReply<'a> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Executes the lines that have been read.
+    /// Executes the lines that have been read, and counts them.
     pub(super) async fn execute_batch<'a>(&mut self, lines: impl IntoIterator<Item = InputLine<'a>>) -> io::Result<()> {
+        let done = self.execute_lines(lines).await;
+        self.registry.count_queries(&mut self.tally);
+        done
+    }
+
+    async fn execute_lines<'a>(&mut self, lines: impl IntoIterator<Item = InputLine<'a>>) -> io::Result<()> {
         let mut batch = CommandBatch::default();
         for line in lines {
             let parsed = match line {
@@ -54,9 +60,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(Err(refusal)) => {
                     self.run_batch(&mut batch).await;
                     let (InputLine::Whole(text) | InputLine::TooLong(text)) = line;
-                    match foreign::spoken(text, !self.understood) {
-                        Some(foreign) => self.refuse_protocol(foreign),
-                        None => self.replies.refusal(&refusal),
+                    if let Some(foreign) = foreign::spoken(text, !self.understood) {
+                        self.refuse_protocol(foreign);
+                    } else {
+                        self.count_refusal(text, &refusal);
+                        self.replies.refusal(&refusal);
                     }
                 }
             }
@@ -78,7 +86,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // Most lines are pings; their answers need no waiting.
             Call::Query(ping @ Query::Ping(_)) => {
                 self.run_batch(batch).await;
-                match self.registry.answer(&ping) {
+                let answered = self.registry.answer(&ping);
+                self.count(ping.name(), answered.as_ref().err());
+                match answered {
                     Ok(answer) => self.replies.answer(head, &answer),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
@@ -90,21 +100,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Call::Revisions(RevisionsRequest { session, limit }) => {
                 self.run_batch(batch).await;
                 let page = ListRequest { after: None, limit };
-                match self.registry.revisions(&session.into(), &page).await {
+                let listed = self.registry.revisions(&session.into(), &page).await;
+                self.count("ConfigHistory", listed.as_ref().err());
+                match listed {
                     Ok(page) => self.replies.revisions(head, &page.items),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
             }
             Call::Apply(apply) => {
                 self.run_batch(batch).await;
-                match self.registry.apply(self.call_origin.clone(), *apply).await {
+                let origin = self.call_origin.clone().marked(CallMark::of_call());
+                let applied = self.registry.apply(origin.clone(), *apply).await;
+                self.count_undecided("ConfigApply", &origin, applied.as_ref().err());
+                match applied {
                     Ok(applied) => self.replies.applied(head, &applied),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
             }
             Call::Revert(request) => {
                 self.run_batch(batch).await;
-                match self.registry.revert(self.call_origin.clone(), request).await {
+                let origin = self.call_origin.clone().marked(CallMark::of_call());
+                let reverted = self.registry.revert(origin.clone(), request).await;
+                self.count_undecided("ConfigRevert", &origin, reverted.as_ref().err());
+                match reverted {
                     Ok(applied) => self.replies.reverted(head, &applied),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
@@ -112,7 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Call::BackendTest(test) => {
                 self.run_batch(batch).await;
                 self.flush().await?;
-                match self.registry.test_backend(&test).await {
+                let tested = self.registry.test_backend(&test).await;
+                self.count("BackendTest", tested.as_ref().err());
+                match tested {
                     Ok(view) => self.replies.backend(head, &view),
                     Err(error) => self.replies.error(head.transaction, &error),
                 }
@@ -125,17 +145,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.replies.refuses(head, self.registry.fewest_entries(query)) {
             // The line still counts as activity of the session.
             let _ = self.registry.answer(&Query::Ping(query.session().clone()));
-            return;
+            return self.registry.count_call(query.name(), &self.call_origin, Err(Kind::Limited));
         }
         let (replies, registry) = (&mut self.replies, &self.registry);
         let answering = registry.answer_as(query, |answer| match answer {
             Ok(answer) => {
                 note_warnings(registry, query, &answer);
                 replies.answer(head, &answer);
+                None
             }
-            Err(error) => replies.error(head.transaction, &error),
+            Err(error) => {
+                replies.error(head.transaction, &error);
+                Some(error)
+            }
         });
-        answering.await;
+        let refusal = answering.await;
+        self.count(query.name(), refusal.as_ref());
         // Listing a large session takes long; this lets other tasks run.
         tokio::task::yield_now().await;
     }
@@ -147,7 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Form::Outcome(_) => {
                 let Ok(permit) = self.outcomes_in.clone().try_reserve_owned() else {
                     self.run_batch(batch).await;
-                    return self.replies.error(head.transaction, &too_many_outcomes());
+                    let refusal = too_many_outcomes();
+                    self.count_undecided(command.name(), &self.call_origin, Some(&refusal));
+                    return self.replies.error(head.transaction, &refusal);
                 };
                 Some(permit)
             }

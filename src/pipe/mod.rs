@@ -6,6 +6,7 @@
 //! reply, in order; a connection can harm only itself.
 
 mod connection;
+mod counted_calls;
 mod execute;
 mod foreign;
 mod line;

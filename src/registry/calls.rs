@@ -76,13 +76,16 @@ macro_rules! commands {
         pub enum Command { $($(#[$doc])* $name($name)),+ }
 
         impl Command {
+            /// The names of all commands.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($name)),+];
+
             /// Decides on the command without changing anything.
             pub(super) fn decide(&self, catalog: &Catalog, context: DecisionContext<'_>) -> Decision {
                 match self { $(Command::$name(command) => command.decide(catalog, context)),+ }
             }
 
             /// Returns the name of the command in the code, for metrics.
-            pub(super) fn name(&self) -> &'static str {
+            pub fn name(&self) -> &'static str {
                 match self { $(Command::$name(_) => stringify!($name)),+ }
             }
 
@@ -243,6 +246,17 @@ macro_rules! queries {
         }
 
         impl Query {
+            /// The names of all queries.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($name),)+ $(stringify!($own)),+];
+
+            /// Returns the name of the query in the code, for metrics.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Query::$name(_) => stringify!($name),)+
+                    $(Query::$own(_) => stringify!($own),)+
+                }
+            }
+
             /// Returns the session that the query names.
             pub fn session(&self) -> &SessionId {
                 match self {

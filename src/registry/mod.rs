@@ -6,6 +6,7 @@
 
 pub mod apply_options;
 pub mod audit;
+mod call_names;
 pub mod calls;
 pub mod commands;
 pub mod config_changes;
@@ -23,7 +24,8 @@ mod runtime;
 mod server_state;
 
 pub use crate::clock::Reading as ClockReading;
-pub use audit::{AuditRecord, CallOrigin, Interface};
+pub use audit::{AuditRecord, CallMark, CallOrigin, Interface};
+pub use call_names::{OTHER_CALL, call_label, call_name};
 pub use calls::{Call, Command, CommandCall, Query, QueryCall, Reconnected, RevertRequest, RevisionsRequest};
 pub use commands::{Release, Reply, Verification};
 pub use limits::RegistryLimits;
@@ -34,6 +36,7 @@ pub use ports::{
 pub use queries::Answer;
 pub use registration_tokens::RegistrationTokens;
 pub use rules::RegistryRules;
+pub use runtime::call_counts::QueryTally;
 pub use runtime::event_hub::{Mailbox, MailboxKind, MailboxMessage};
 pub use runtime::event_stream::{EventStream, StreamItem};
 pub use runtime::large_read_permits::LargeReadPermit;

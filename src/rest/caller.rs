@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::domain::{Origin, SessionId};
 use crate::operator_auth::CallerAddresses;
-use crate::registry::{CallOrigin, CommandCall, Interface, Query, QueryCall, Registry};
+use crate::registry::{CallMark, CallOrigin, CommandCall, Interface, Query, QueryCall, Registry};
 
 use super::problem::Problem;
 use super::state::RestState;
@@ -73,7 +73,8 @@ impl FromRequestParts<RestState> for Caller {
 /// Returns the origin of a call.
 pub(super) fn call_origin(parts: &Parts) -> CallOrigin {
     let client = parts.extensions.get::<CallerAddresses>().map(|peer| peer.client);
-    CallOrigin::new(Interface::Rest, client)
+    let mark = parts.extensions.get::<CallMark>().cloned().unwrap_or_default();
+    CallOrigin::new(Interface::Rest, client).marked(mark)
 }
 
 /// The origin of a request without a session, and the address by which the client's share is counted.

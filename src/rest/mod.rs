@@ -1,6 +1,6 @@
 //! REST: JSON over HTTP with an `OpenAPI` description, one of the registry's interfaces.
 //!
-//! The way of a request: `caller` identifies the caller → `extract` reads the request into values of the domain → a
+//! The way of a request: `counted_calls` counts it unless the registry does → `caller` identifies the caller → `extract` reads the request into values of the domain → a
 //! handler passes a call to the registry → JSON, or a `problem`. One step registers each route together with its
 //! description, so that neither exists without the other. It decides nothing about sessions or routes, binds no port,
 //! and knows no other interface. Invariant: every refusal is `application/problem+json`, wherever it comes from.
@@ -12,6 +12,7 @@ mod caller;
 mod conditions;
 mod config;
 mod confirmations;
+mod counted_calls;
 mod docs;
 mod events;
 mod exports;

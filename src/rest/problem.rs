@@ -232,6 +232,7 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::from(json));
         // The number is always a valid status.
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.extensions_mut().insert(self.kind);
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         match self.kind {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -18,6 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::operator_auth::{Denied, OperatorAuth};
 use crate::registry::Registry;
 
+use super::counted_calls::{CountedCalls, count_call};
 use super::problem::Problem;
 use super::state::{RestSettings, RestState, StateInner};
 use super::{
@@ -34,7 +35,8 @@ pub fn router(
 ) -> Router {
     let cors = cors(&settings.cors);
     let state = RestState(Arc::new(StateInner { registry, operators, lifecycle, settings }));
-    let (calls, _) = calls().split_for_parts();
+    let (calls, description) = calls().split_for_parts();
+    let counted = CountedCalls::new(&state.registry, &description);
     let router = calls
         .merge(docs::routes(&DESCRIPTION))
         .route("/", get(super::index::index))
@@ -42,7 +44,8 @@ pub fn router(
         .route("/readyz", get(ready))
         .fallback(|| async { Problem::no_such_path() })
         .with_state(state)
-        .layer(CatchPanicLayer::custom(panicked));
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(counted, count_call));
     // This layer is outside of the router, because the methods of a path are not known inside.
     let router = Router::new().fallback_service(router).layer(map_response(naming_methods));
     match cors {

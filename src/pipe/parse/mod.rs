@@ -43,6 +43,12 @@ pub fn verbs() -> impl Iterator<Item = &'static str> {
     rows().map(|(verb, _)| *verb)
 }
 
+/// Returns the verb that a line begins with, if it is one of the protocol.
+pub(super) fn verb_of(line: &[u8]) -> Option<&'static str> {
+    let word = line.split(|byte| *byte == b'|').next()?;
+    verbs().find(|verb| verb.as_bytes() == word)
+}
+
 /// The parser of one connection's lines.
 #[derive(Debug)]
 pub(super) struct Parser(LineContext);

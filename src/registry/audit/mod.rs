@@ -9,5 +9,5 @@ mod record;
 pub(super) mod words;
 
 pub use filter::{ActorFilter, AuditFilter, AuditPage};
-pub use origin::{CallOrigin, Interface};
+pub use origin::{CallMark, CallOrigin, Interface};
 pub use record::{Actor, ActorKind, AuditAction, AuditDetails, AuditDraft, AuditRecord};

@@ -5,6 +5,7 @@ mod audit_reads;
 pub(crate) mod awaited;
 mod backend_test;
 mod batch;
+pub(crate) mod call_counts;
 mod clock_skew;
 pub(in crate::registry) mod deadlines;
 pub(crate) mod event_hub;

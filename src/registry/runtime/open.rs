@@ -77,6 +77,7 @@ pub async fn open<S: Store, P: Publish>(
         probes: ProbePermits::default(),
         store_questions: question_sender,
         counts: Arc::clone(&counts),
+        calls: Arc::default(),
         snapshots,
         store_reads: read_sender,
         guards: Arc::default(),

@@ -19,6 +19,7 @@ use crate::registry::revisions::RevisionView;
 use crate::registry::rules::RegistryRules;
 use crate::registry::server_state::ServerState;
 
+use super::call_counts::CallCounts;
 use super::event_hub::{EventHub, Mailbox, MailboxKind, MailboxMessage};
 use super::large_read_permits::LargeReads;
 use super::probe_permits::ProbePermits;
@@ -78,6 +79,7 @@ pub struct Registry {
     pub(super) probes: ProbePermits,
     pub(super) store_questions: mpsc::Sender<StoreQuestion>,
     pub(super) counts: Arc<WriterCounts>,
+    pub(super) calls: Arc<CallCounts>,
     pub(super) snapshots: Snapshots,
     pub(super) store_reads: mpsc::Sender<QueuedRead>,
     /// Wakes the task that watches guards.

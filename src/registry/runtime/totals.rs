@@ -11,7 +11,7 @@ use super::writer_counts::{CommandObserver, WriterTotals};
 /// The counts and the state of the registry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegistryTotals {
-    /// The work of the writer.
+    /// The work of the writer, with the calls that were refused or answered before it.
     pub writer: WriterTotals,
     /// The number of sessions.
     pub sessions: usize,
@@ -41,9 +41,11 @@ impl Registry {
     pub fn totals(&self) -> RegistryTotals {
         let catalog = self.catalog();
         let (lags, missed_events) = self.hub.lags();
+        let mut writer = self.counts.totals();
+        self.calls.add_to(&mut writer.commands);
         let count = |which: fn(&Session) -> bool| catalog.sessions().filter(|session| which(session)).count();
         RegistryTotals {
-            writer: self.counts.totals(),
+            writer,
             sessions: catalog.sessions_len(),
             sessions_connected: count(|session| session.bound.is_some()),
             sessions_staged: count(|session| session.staged.is_some()),

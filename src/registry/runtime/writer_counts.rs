@@ -13,7 +13,7 @@ use crate::registry::calls::Command;
 use crate::registry::commands::decision::Reply;
 
 /// The outcome of a command that succeeded.
-const OK: &str = "ok";
+pub(super) const OK: &str = "ok";
 /// The bounds of the histogram of commits, in nanoseconds.
 static COMMIT_BOUNDS: [u64; 11] = [
     500_000,
@@ -29,7 +29,7 @@ static COMMIT_BOUNDS: [u64; 11] = [
     5_000_000_000,
 ];
 
-/// A command that was decided, and is stored and published if it succeeded.
+/// A command that was decided, and is stored and published if it succeeded; or one that was refused before.
 #[derive(Debug)]
 pub struct EndedCommand<'a> {
     /// The name of the command.
@@ -44,7 +44,7 @@ pub struct EndedCommand<'a> {
     pub began: Instant,
 }
 
-/// A function that is called with each command of a caller. It must be quick, because the writer waits.
+/// A function that is called with each command of a caller. It must be quick, because the writer waits, or the caller's interface.
 pub type CommandObserver = Box<dyn Fn(&EndedCommand<'_>) + Send + Sync>;
 
 /// The counts of the writer's work.
@@ -90,11 +90,17 @@ impl WriterCounts {
             totals.count(command, outcome(answer));
         }
         drop(totals);
+        origin.mark.set();
         let Some(observer) = self.observer.get() else { return };
         for (command, answer) in commands.iter().zip(answers) {
             let (name, outcome) = (command.name(), outcome(answer));
             observer(&EndedCommand { name, origin, outcome, revision, began });
         }
+    }
+
+    /// Tells the observer of a command that was refused before it was decided on.
+    pub(super) fn tell(&self, command: &EndedCommand<'_>) {
+        self.observer.get().into_iter().for_each(|observer| observer(command));
     }
 
     /// Counts commands of the server itself, which are refused only if they cannot be stored.

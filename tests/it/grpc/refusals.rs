@@ -85,6 +85,34 @@ async fn a_wrong_registration_is_refused_by_field() {
 }
 
 #[tokio::test]
+async fn every_call_is_counted_once_whether_it_reaches_the_writer_or_not() {
+    let server = Server::start().await;
+    let (mut client, session_id) = server.register("shop-1").await;
+    let id = || session_id.clone();
+    refused!(client.register(registration("")));
+    refused!(client.add_route(AddRouteRequest { session_id: id(), route: None }));
+    refused!(client.add_route(AddRouteRequest { session_id: String::new(), route: None }));
+    let route_id = "r9".to_owned();
+    refused!(client.remove_route(RemoveRouteRequest { session_id: id(), route_id }));
+    refused!(client.ping(PingRequest { session_id: "nobody".to_owned() }));
+    client.ping(PingRequest { session_id: id() }).await.unwrap();
+    client.list_routes(ListRoutesRequest { session_id: id() }).await.unwrap();
+    server.operator().await.list_instances(ListInstancesRequest::default()).await.unwrap();
+    let counted: Vec<_> = server.registry.totals().writer.commands.into_iter().collect();
+    let expected = [
+        (("Ping", "invalid_session"), 1),
+        (("Ping", "ok"), 1),
+        (("Register", "invalid"), 1),
+        (("Register", "ok"), 1),
+        (("RouteAdd", "invalid"), 2),
+        (("RouteList", "ok"), 1),
+        (("RouteRemove", "not_found"), 1),
+    ];
+    assert_eq!(counted, expected);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_route_is_refused_by_field() {
     let server = Server::start().await;
     let (mut client, session_id) = server.serving("shop-1").await;

@@ -1,5 +1,7 @@
 //! Metrics tell what happened.
 
+use std::net::SocketAddr;
+
 use super::exposition::{OPEN_METRICS, scrape, scrape_as};
 use crate::server::eventually;
 use crate::support::backend::Backend;
@@ -97,6 +99,61 @@ fn health_breakers_drains_and_maintenance_are_told_with_their_state() {
     assert_eq!(harness.operate("PUT", "/v1/instances/shop/shop-1/maintenance", ""), 202);
     assert!(of_instance("signalbox_instance_routes_in_maintenance") > 0.5);
     assert!(of_instance("signalbox_instance_routes") > 0.5);
+}
+
+/// Sends a request of a session and returns the status.
+fn call(api: SocketAddr, session: &str, request: &str, body: &str) -> u16 {
+    let (mut wire, length) = (Wire::connect(api), body.len());
+    wire.send(format!(
+        "{request} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {session}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    ));
+    wire.message().expect("the API answers").status()
+}
+
+#[test]
+fn every_call_is_counted_once_by_its_verb_whichever_interface_refuses_or_answers_it() {
+    let harness = ServerHarness::open();
+    let mut instance = harness.instance("shop-1", &backend());
+    let (api, session) = (harness.server().api, instance.session.clone());
+    // On the pipe: before the writer, by the writer, and not understood at all.
+    for refused in ["ROUTE_ADD|x", "REGISTER|a b|i|0", "FROBNICATE|1", "FROBNICATE|2", "\u{7f}", "EXPIRE|1"] {
+        assert!(instance.client.ask(refused).starts_with("ERROR"), "{refused}");
+    }
+    assert!(instance.ask("ROUTE_ADD", "bad domain|/|http://b|0").starts_with("ERROR"));
+    assert!(instance.ask("ROUTE_REMOVE", "r9").starts_with("ERROR"));
+    assert!(instance.ask("CONFIG_REVERT", "9").starts_with("ERROR"));
+    assert!(instance.client.ask("PING|nobody").starts_with("ERROR"));
+    (0..3).for_each(|_| instance.expect("PING", "", "PONG"));
+    assert!(instance.ask("SESSION_INFO", "").starts_with("SESSION_OK"));
+    // Over REST: a query, a body, a path, a method, an unknown path, and what the writer refuses.
+    assert_eq!(call(api, &session, "GET /v1/session", ""), 200);
+    assert_eq!(call(api, &session, "POST /v1/session/routes", "{}"), 400);
+    assert_eq!(call(api, &session, "PUT /v1/session/headers/r1/a%20b", r#"{"value":"x"}"#), 400);
+    assert_eq!(call(api, &session, "DELETE /v1/session/routes/r9", ""), 404);
+    assert_eq!(call(api, "nobody", "POST /v1/session/ping", ""), 401);
+    assert_eq!(call(api, &session, "PATCH /v1/sessions", ""), 405);
+    assert_eq!(call(api, &session, "GET /v1/nothing", ""), 404);
+    assert_eq!(harness.operate("PUT", "/v1/services/s/instances/i", r#"{"routes":[{"backend":"x"}]}"#), 400);
+    let told = scrape(api);
+    let is = |verb: &str, outcome: &str, number: u64| {
+        let series = format!(r#"signalbox_commands_total{{verb="{verb}",outcome="{outcome}"}}"#);
+        assert_eq!(told.number(&series), number, "{series}: {:#?}", told.series);
+    };
+    is("register", "ok", 1);
+    is("register", "invalid", 1);
+    is("route_add", "ok", 1);
+    is("route_add", "invalid", 3);
+    is("route_remove", "not_found", 2);
+    is("config_apply", "ok", 1);
+    is("config_revert", "not_found", 1);
+    is("headers_set", "invalid", 1);
+    is("put_instance", "invalid", 1);
+    is("ping", "ok", 3);
+    is("ping", "invalid_session", 2);
+    is("session_info", "ok", 2);
+    is("_OTHER", "invalid", 5);
+    is("_OTHER", "not_found", 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::server::eventually;
 use crate::support::backend::{Backend, KillableBackend, closed_port};
-use crate::support::server_harness::ServerHarness;
+use crate::support::server_harness::{Instance, ServerHarness};
 
 fn over_grpc<T>(harness: &ServerHarness, ask: impl AsyncFnOnce(OperatorClient<Channel>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -175,6 +175,13 @@ fn a_response_that_breaks_off_is_told_and_one_that_a_client_leaves_is_not() {
     assert_eq!((&told["bytes_sent"], &told["tried"][0]["error"]), (&4.into(), &Value::Null));
 }
 
+/// Returns the lines of the log about backends that fail.
+fn warnings(harness: &ServerHarness) -> Vec<Value> {
+    let log = std::fs::read_to_string(&harness.server().log).unwrap();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    lines.into_iter().filter(|line| line["message"] == "a backend fails requests").collect()
+}
+
 #[test]
 fn a_backend_that_fails_many_requests_is_warned_of_once_and_explained() {
     let harness = ServerHarness::open();
@@ -186,20 +193,71 @@ fn a_backend_that_fails_many_requests_is_warned_of_once_and_explained() {
     mortal.kill();
     let statuses: Vec<u16> = (0..20).map(|_| harness.status("/")).collect();
     assert!(statuses.iter().all(|status| *status == 502), "{statuses:?}");
-    let warnings = || {
-        let log = std::fs::read_to_string(&harness.server().log).unwrap();
-        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        lines.into_iter().filter(|line| line["message"] == "a backend fails requests").collect::<Vec<Value>>()
-    };
-    eventually("it is warned of", || !warnings().is_empty());
-    let warning = &warnings()[0];
+    eventually("it is warned of", || !warnings(&harness).is_empty());
+    let warning = &warnings(&harness)[0];
     assert_eq!((&warning["service"], &warning["instance"]), (&"shop".into(), &"shop-1".into()));
     assert_eq!((&warning["level"], &warning["status"]), (&"WARN".into(), &502.into()));
-    assert_eq!(warnings().len(), 1);
+    assert_eq!(warnings(&harness).len(), 1);
     let explained = harness.told("/v1/explain?host=a&path=/");
     let listed = harness.told("/v1/routes");
     for told in [&explained["candidates"][0]["members"][0], &listed["items"][0]] {
         let failure = &told["last_failure"];
         assert!(failure["at"].is_string() && failure["reason"].is_string(), "{told}");
     }
+}
+
+#[test]
+fn a_backend_is_warned_of_once_however_many_routes_and_applies_lead_to_it() {
+    let harness = ServerHarness::open();
+    let (mut instance, dead) = (harness.empty("shop-1"), closed_port());
+    let add = |instance: &mut Instance, number: u32| {
+        instance.add("*", &format!("/{number}"), &format!("http://{dead}"));
+    };
+    (0..30).for_each(|number| add(&mut instance, number));
+    instance.apply();
+    (0..30).for_each(|number| assert_eq!(harness.status(&format!("/{number}")), 502));
+    add(&mut instance, 30);
+    instance.apply();
+    assert_eq!(harness.status("/30"), 502);
+    instance.add("*", "/other", &format!("http://{}", closed_port()));
+    instance.apply();
+    // The log is written in order.
+    eventually("another backend is warned of", || harness.status("/other") == 502 && warnings(&harness).len() > 1);
+    let backends: Vec<Value> = warnings(&harness).iter().map(|warning| warning["backend"].clone()).collect();
+    assert_eq!((backends.len(), &backends[0]), (2, &format!("http://{dead}").into()), "{backends:?}");
+}
+
+#[test]
+fn the_last_failure_of_a_route_is_told_in_the_same_words_with_and_without_a_breaker() {
+    let harness = ServerHarness::open();
+    let failing = Backend::new(|mut wire| {
+        while wire.message().is_some() {
+            wire.send("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let closing = Backend::new(|mut wire| drop(wire.message()));
+    let dead = format!("http://{}", closed_port());
+    let mut instance = harness.empty("shop-1");
+    let places = [("/dead", &*dead), ("/closing", &closing.url()), ("/failing", &failing.url())];
+    for (path, url) in places {
+        instance.add("*", path, url);
+        instance.add("*", &format!("{path}-guarded"), url);
+    }
+    for number in [2, 4, 6] {
+        instance.ask("CIRCUIT_BREAKER_SET", &format!("r{number}|5|1h|1"));
+    }
+    instance.apply();
+    let reason = |path: &str| {
+        assert!(harness.status(path) >= 500);
+        let told = harness.told(&format!("/v1/explain?host=a&path={path}"));
+        let reason = &told["candidates"][0]["members"][0]["last_failure"]["reason"];
+        reason.as_str().map(str::to_owned)
+    };
+    for path in ["/dead", "/closing"] {
+        let plain = reason(path);
+        assert!(plain.is_some());
+        assert_eq!(reason(&format!("{path}-guarded")), plain);
+    }
+    assert_eq!(reason("/failing"), None, "without a breaker a response is no failure of the backend");
+    assert_eq!(reason("/failing-guarded").as_deref(), Some("it answered with an error (503)"));
 }

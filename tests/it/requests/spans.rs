@@ -320,6 +320,9 @@ fn commands_are_spans_with_their_interface_outcome_and_revision() {
     instance.add("*", "/", "http://127.0.0.1:9");
     instance.apply();
     assert!(instance.ask("ROUTE_REMOVE", "r9").starts_with("ERROR|"));
+    // These never reach the writer.
+    assert!(instance.ask("ROUTE_ADD", "bad domain|/|http://b|0").starts_with("ERROR|"));
+    assert_eq!(harness.operate("PUT", "/v1/services/s/instances/i", "{}x"), 400);
     assert_eq!(harness.operate("DELETE", "/v1/instances/shop/shop-1", ""), 204);
     let mut seen: Vec<BTreeMap<String, String>> = Vec::new();
     let found = |seen: &[BTreeMap<String, String>], interface: &str, command: &str, outcome: &str| {
@@ -336,6 +339,8 @@ fn commands_are_spans_with_their_interface_outcome_and_revision() {
         seen.extend(collector.next_of_all().0.iter().map(|span| texts(&span.attributes)));
         found(&seen, "pipe", "ConfigApply", "ok")
             && found(&seen, "pipe", "RouteRemove", "not_found")
+            && found(&seen, "pipe", "RouteAdd", "invalid")
+            && found(&seen, "rest", "PutInstance", "invalid")
             && found(&seen, "rest", "ClientShutdown", "ok")
     });
 }
