@@ -48,6 +48,15 @@ impl Host {
         }
     }
 
+    /// Returns the rank of the rule. Of two rules that cover the same host, the more specific one has the higher rank.
+    pub fn specificity(&self) -> usize {
+        match self {
+            Host::Exact(_) => usize::MAX,
+            Host::Below(base) => base.len(),
+            Host::Any => 0,
+        }
+    }
+
     /// Reads a comma-separated list in its order, without repeats. Empty items are skipped.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl CountedCalls {
                 names: names_of(item),
             })
             .collect();
-        // Where two paths match, the one that names more segments is meant.
+        // Of two paths that match, the one that names more segments is meant.
         paths.sort_by_key(|path| Reverse(path.segments.iter().filter(|segment| !is_variable(segment)).count()));
         Self { registry: registry.clone(), paths: paths.into() }
     }

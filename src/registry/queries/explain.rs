@@ -218,22 +218,13 @@ fn rank<'a>(catalog: &'a Catalog, host: &str, path: &str) -> BTreeMap<RouteRank,
     for session in catalog.sessions() {
         for route in session.active.routes.values().filter(|route| route.path.covers(path)) {
             for rule in route.domains.iter().filter(|rule| rule.covers(host)) {
-                let rank = (Reverse(specificity(rule)), Reverse(route.priority), Reverse(route.path.as_str().len()));
+                let rank = (Reverse(rule.specificity()), Reverse(route.priority), Reverse(route.path.as_str().len()));
                 let candidate = ranked.entry(rank).or_insert(RankedRoutes { host: rule, members: Vec::new() });
                 candidate.members.push((session, route));
             }
         }
     }
     ranked
-}
-
-/// Returns the rank of a host rule. Of two rules that cover the same host, the more specific one has the higher rank.
-pub(super) fn specificity(rule: &Host) -> usize {
-    match rule {
-        Host::Exact(_) => usize::MAX,
-        Host::Below(base) => base.len(),
-        Host::Any => 0,
-    }
 }
 
 fn why_it_wins(rank: RouteRank, runner_up: Option<RouteRank>) -> String {

@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use crate::domain::{Catalog, Host, Route, Session, nearest};
 
-use super::explain::specificity;
-
 /// The most routes, and the most paths, that are named.
 const SHOWN_MAX: usize = 3;
 const STAGED: &str = "staged, not applied (CONFIG_APPLY)";
@@ -47,7 +45,7 @@ fn matching(staged: &[StagedRoute<'_>], host: &str, path: &str) -> String {
         .iter()
         .filter(|(_, route)| route.path.covers(path))
         .filter_map(|(session, route)| {
-            let rule = route.domains.iter().filter(|rule| rule.covers(host)).map(specificity).max()?;
+            let rule = route.domains.iter().filter(|rule| rule.covers(host)).map(Host::specificity).max()?;
             Some((Reverse((rule, route.priority, route.path.as_str().len())), *session, *route))
         })
         .collect();

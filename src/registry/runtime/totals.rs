@@ -2,11 +2,15 @@
 //!
 //! Invariant: a reader holds up the writer for no longer than it takes to copy a few numbers.
 
-use crate::domain::Session;
+use crate::clock;
+use crate::domain::{Kind, Session};
+use crate::registry::audit::CallOrigin;
+use crate::registry::call_names::is_query;
 
+use super::call_counts::QueryTally;
 use super::event_stream::STREAMS_COUNTED_MAX;
 use super::registry::Registry;
-use super::writer_counts::{CommandObserver, WriterTotals};
+use super::writer_counts::{CommandObserver, EndedCommand, OK, WriterTotals};
 
 /// The counts and the state of the registry.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +39,25 @@ impl Registry {
     /// Has a function called with each command of a caller from now on. Only the first call counts.
     pub fn observe_commands(&self, observer: CommandObserver) {
         self.counts.observe(observer);
+    }
+
+    /// Counts the queries of a tally, and empties it.
+    pub fn count_queries(&self, tally: &mut QueryTally) {
+        self.calls.add_queries(tally);
+    }
+
+    /// Counts a call, unless the writer has decided on it. `name` is what [`crate::registry::call_name`] returns, or
+    /// [`crate::registry::OTHER_CALL`]. The observer of commands learns of a command that was refused.
+    pub fn count_call(&self, name: &'static str, origin: &CallOrigin, outcome: Result<(), Kind>) {
+        if origin.mark.is_set() {
+            return;
+        }
+        let word = outcome.err().map_or(OK, Kind::word);
+        self.calls.add(name, word);
+        if outcome.is_err() && !is_query(name) {
+            let (revision, began) = (self.published.load().revision(), clock::instant());
+            self.counts.tell(&EndedCommand { name, origin, outcome: word, revision, began });
+        }
     }
 
     /// Returns the counts and the state of the registry. It looks at every session.

@@ -52,7 +52,7 @@ pub(super) fn drop_claims(headers: &mut HeaderMap, trusted: bool) {
     }
 }
 
-/// What a field is by its name, in any spelling.
+/// The kind of a field by its name, in any spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldKind {
     /// A claim about the client.
