@@ -36,9 +36,10 @@ pub use limits::{RateDecision, RateLimiter, stricter};
 pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
 pub use rewriting::{
     AddedFields, CompressionPlan, ContentCoding, HopCount, Peer, PrefixMapping, RequestHop, RequestId, TRACEPARENT,
-    TargetEncoder, TraceParent, Upgrade, X_REQUEST_ID, accepts_html, authenticates_connection, challenges_connection,
-    client_address, drop_digests, edit_request, edit_response, edit_trailers, is_only_chunked, is_routing_loop,
-    is_secure, percent_encoded, plan_compression, requested_upgrade, restore_prefix, strengthen_etags, trace_parent,
+    TRACESTATE, TargetEncoder, TraceParent, Upgrade, X_REQUEST_ID, accepts_html, authenticates_connection,
+    challenges_connection, client_address, drop_digests, edit_request, edit_response, edit_trailers, is_only_chunked,
+    is_routing_loop, is_secure, percent_encoded, plan_compression, requested_upgrade, restore_prefix, strengthen_etags,
+    trace_parent, trace_state,
 };
 pub use routing::{RoutingTable, request_host};
 pub use worker::WorkerId;

@@ -7,5 +7,6 @@ pub(crate) mod long_streams;
 pub(crate) mod request;
 pub(crate) mod stats;
 pub(crate) mod trace;
+mod trace_context;
 mod trace_details;
 pub(crate) mod worker;

@@ -18,6 +18,7 @@ use crate::domain::{RouteId, SessionKey};
 use crate::json::requests::RequestView;
 use crate::otlp::{ClientSpan, ServerSpan, SpanIds};
 use crate::proxy::context::client::ClientContext;
+use crate::proxy::context::trace_context;
 use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
@@ -41,6 +42,8 @@ pub(crate) struct RequestTrace {
     target: Uri,
     host: Option<HeaderValue>,
     protocol: &'static str,
+    // True if the peer says that it records its span, and this server does not record the request.
+    lowers_parent: bool,
     // `None` if nobody wants to know of requests that do not fail.
     extras: Option<TracedExtras>,
     progress: RefCell<TraceProgress>,
@@ -87,19 +90,18 @@ impl RequestTrace {
         let id = RequestId::of(fields, &client.peer, made);
         let (spans, is_watched) = (&worker.settings.spans, worker.requests.is_watched());
         let parent = if spans.is_some() || is_watched { trace_parent(fields) } else { None };
-        let span = spans.as_ref().and_then(|spans| {
-            let trace = parent.map_or_else(made, |parent| parent.trace);
-            // A peer that is not trusted may name its trace, but not have it recorded.
-            let decided = parent.filter(|_| client.peer.trusted).map(|parent| parent.is_sampled);
-            let is_sampled = decided.unwrap_or_else(|| spans.samples(trace));
-            is_sampled.then(|| SpanIds { trace, span: worker.random.next(), parent: parent.map(|parent| parent.span) })
-        });
+        let is_trusted = client.peer.trusted;
+        let span = spans
+            .as_ref()
+            .and_then(|spans| trace_context::sampled_span(spans, parent, is_trusted, || worker.random.next()));
+        let lowers_parent = spans.is_some() && span.is_none() && parent.is_some_and(|parent| parent.is_sampled);
         let extras = (span.is_some() || is_watched).then(|| TracedExtras {
             span,
             trace_id: parent.map(|parent| parent.trace),
             user_agent: field(USER_AGENT),
             referer: field(REFERER),
         });
+        let details = span.map(|_| Box::new(TraceDetails::of_sampled(parent)));
         Rc::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -110,8 +112,9 @@ impl RequestTrace {
             target: target.clone(),
             host: field(HOST),
             protocol,
+            lowers_parent,
             extras,
-            progress: RefCell::default(),
+            progress: RefCell::new(TraceProgress { details, ..TraceProgress::default() }),
         })
     }
 
@@ -130,12 +133,20 @@ impl RequestTrace {
         self.progress.borrow_mut().is_call = true;
     }
 
-    /// Returns the `traceparent` field of the next attempt; `None` if the request has no span.
-    pub(crate) fn next_parent(&self) -> Option<HeaderValue> {
-        let SpanIds { trace, .. } = self.span()?;
+    /// Names the span of the next attempt in the fields of the request, if it has one.
+    pub(crate) fn set_parent(&self, fields: &mut HeaderMap) {
+        let Some(SpanIds { trace, parent, .. }) = self.span() else {
+            if self.lowers_parent {
+                trace_context::name_unsampled(fields);
+            }
+            return;
+        };
         let span = self.worker.random.next();
-        self.progress.borrow_mut().details_mut().next_span = span;
-        Some(TraceParent { trace, span, is_sampled: true }.value())
+        let mut progress = self.progress.borrow_mut();
+        let details = progress.details_mut();
+        details.next_span = span;
+        let own = TraceParent { trace, span, is_sampled: true, is_random: details.is_random };
+        trace_context::name_span(fields, own, parent.is_none());
     }
 
     /// Notes an attempt at an endpoint.

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use crate::json::requests::AttemptView;
 use crate::otlp::SpanIds;
 use crate::proxy::refusal::AttemptCause;
-use crate::traffic::Endpoint;
+use crate::traffic::{Endpoint, TraceParent};
 
 /// The most attempts that are told.
 const TRIED_MAX: usize = 16;
@@ -28,7 +28,8 @@ pub(super) struct TracedExtras {
 pub(super) struct TraceDetails {
     pub(super) tried: Vec<TriedEndpoint>,
     pub(super) problem: Option<TracedProblem>,
-    // Only for a request with a span: the id of the next attempt's span, and the attempts so far.
+    // Only for a request with a span: if the id of its trace is random, the id of the next attempt's span, and the attempts so far.
+    pub(super) is_random: bool,
     pub(super) next_span: u64,
     pub(super) attempt_spans: Vec<AttemptSpan>,
 }
@@ -60,6 +61,11 @@ pub(super) struct TracedProblem {
 }
 
 impl TraceDetails {
+    /// Begins the details of a request with a span, below that of `parent`.
+    pub(super) fn of_sampled(parent: Option<TraceParent>) -> Self {
+        Self { is_random: parent.is_some_and(|parent| parent.is_random), ..Self::default() }
+    }
+
     /// Begins the span of an attempt.
     pub(super) fn begin_span(&mut self, endpoint: &Arc<Endpoint>, began: Instant) {
         if self.attempt_spans.len() <= TRIED_MAX {

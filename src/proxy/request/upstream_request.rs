@@ -26,8 +26,8 @@ use crate::proxy::upstream::send_error::SendError;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::proxy::upstream::upstreams::ConnectionNeeds;
 use crate::traffic::{
-    AddedFields, AttemptFailure, ContentCoding, Endpoint, HopCount, Pool, RequestHop, SelectionInput, TRACEPARENT,
-    Upgrade, accepts_html, authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry,
+    AddedFields, AttemptFailure, ContentCoding, Endpoint, HopCount, Pool, RequestHop, SelectionInput, Upgrade,
+    accepts_html, authenticates_connection, edit_request, grpc_timeout, is_grpc_call, is_secure, may_retry,
     requested_upgrade, strengthen_etags,
 };
 
@@ -95,7 +95,8 @@ impl<'a> UpstreamRequest<'a> {
         let passed_on = upgrade.as_ref().map(|(upgrade, _)| upgrade);
         let hop = RequestHop { peer: &client.peer, client: trace.address, upgrade: passed_on };
         let hops = edit_request(&mut headers, hop);
-        let mut new = Self {
+        trace.set_parent(&mut headers);
+        Self {
             trace,
             client,
             body: RequestBody::new(incoming, expects),
@@ -113,21 +114,12 @@ impl<'a> UpstreamRequest<'a> {
             attempts: 0,
             coding: None,
             grpc,
-        };
-        new.set_trace();
-        new
+        }
     }
 
     /// Returns the fields that are added to those of the request.
     fn added_fields(&self) -> AddedFields<'_> {
         AddedFields { peer: &self.client.peer, host: self.host.as_ref(), hops: self.hops, id: &self.trace.id }
-    }
-
-    /// Names the span of the next attempt, if the request has one.
-    fn set_trace(&mut self) {
-        if let Some(parent) = self.trace.next_parent() {
-            self.headers.insert(TRACEPARENT, parent);
-        }
     }
 
     /// Returns the input for the selection of a member.
@@ -362,7 +354,7 @@ impl<'a> UpstreamRequest<'a> {
             && worker.retry_budget.borrow_mut().spend();
         if may_retry {
             self.body.rewind();
-            self.set_trace();
+            self.trace.set_parent(&mut self.headers);
         }
         may_retry
     }

@@ -15,6 +15,7 @@ mod peer;
 mod prefix;
 mod request_id;
 mod request_target;
+mod trace_context;
 
 pub use accept::accepts_html;
 pub use client_address::client_address;
@@ -25,5 +26,6 @@ pub use headers::{RequestHop, Upgrade, edit_request, edit_response, edit_trailer
 pub use hop_by_hop::is_only_chunked;
 pub use peer::Peer;
 pub use prefix::{PrefixMapping, restore_prefix};
-pub use request_id::{RequestId, TRACEPARENT, TraceParent, X_REQUEST_ID, trace_parent};
+pub use request_id::{RequestId, X_REQUEST_ID};
 pub use request_target::{TargetEncoder, percent_encoded};
+pub use trace_context::{TRACEPARENT, TRACESTATE, TraceParent, trace_parent, trace_state};

@@ -8,11 +8,10 @@ use std::fmt;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::peer::Peer;
+use super::trace_context::trace_parent;
 
 /// The field that carries the id of a request.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The field that carries the trace of a request (W3C Trace Context §3.2).
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The most bytes of an id that a trusted peer names.
 const ID_BYTES_MAX: usize = 128;
@@ -33,7 +32,10 @@ impl RequestId {
             return Self::Number(made());
         }
         let named = headers.get(X_REQUEST_ID).filter(|id| is_fit(id.as_bytes()));
-        named.map_or_else(|| Self::Number(trace_id(headers).unwrap_or_else(made)), |id| Self::Named(id.clone()))
+        named.map_or_else(
+            || Self::Number(trace_parent(headers).map_or_else(made, |parent| parent.trace)),
+            |id| Self::Named(id.clone()),
+        )
     }
 
     /// Returns the id as the value of a field.
@@ -66,48 +68,6 @@ impl fmt::Display for RequestId {
             Self::Number(number) => write!(out, "{number:032x}"),
         }
     }
-}
-
-/// The span of a peer that a request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceParent {
-    /// The trace; not 0.
-    pub trace: u128,
-    /// The span of the peer; not 0.
-    pub span: u64,
-    /// True if the peer records its span.
-    pub is_sampled: bool,
-}
-
-impl TraceParent {
-    /// Returns it as the value of a `traceparent` field.
-    pub fn value(self) -> HeaderValue {
-        let Self { trace, span, is_sampled } = self;
-        let text = format!("00-{trace:032x}-{span:016x}-0{}", u8::from(is_sampled));
-        // Digits and hyphens are always a valid value.
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
-    }
-}
-
-/// Returns the trace id of a `traceparent` field; `None` without a valid one.
-fn trace_id(headers: &HeaderMap) -> Option<u128> {
-    trace_parent(headers).map(|parent| parent.trace)
-}
-
-/// Reads a `traceparent` field (W3C Trace Context §3.2.2); `None` without a valid one.
-pub fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
-    let mut lines = headers.get_all(TRACEPARENT).iter();
-    let (line, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };
-    let is_hex = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let part = |from: usize, to: usize| line.get(from..to).filter(|part| is_hex(part));
-    let hyphens = [2, 35, 52].iter().all(|at| line.get(*at) == Some(&b'-'));
-    let number = |part: &[u8]| u128::from_str_radix(std::str::from_utf8(part).ok()?, 16).ok();
-    let (version, trace, span, flags) = (part(0, 2)?, number(part(3, 35)?)?, part(36, 52)?, number(part(53, 55)?)?);
-    let has_rest = line.len() > 55;
-    let is_known = version != b"ff" && (!has_rest || (version != b"00" && line.get(55) == Some(&b'-')));
-    let span = number(span).and_then(|span| u64::try_from(span).ok())?;
-    let parent = TraceParent { trace, span, is_sampled: flags & 1 == 1 };
-    (hyphens && is_known && trace != 0 && span != 0).then_some(parent)
 }
 
 fn is_fit(id: &[u8]) -> bool {
@@ -162,32 +122,5 @@ mod tests {
             assert_eq!(id(true, &[("x-request-id", named)]), MADE, "{named:?}");
         }
         assert_eq!(id(true, &[("x-request-id", &"a".repeat(ID_BYTES_MAX))]), "a".repeat(ID_BYTES_MAX));
-    }
-
-    #[test]
-    fn a_trace_is_read_as_its_specification_says() {
-        let read = |line: &str| {
-            let headers = HeaderMap::from_iter([(TRACEPARENT, HeaderValue::from_str(line).unwrap())]);
-            trace_id(&headers).is_some()
-        };
-        assert!(read(PARENT));
-        let own = TraceParent { trace: 0xabc, span: 0xdef, is_sampled: true };
-        let headers = HeaderMap::from_iter([(TRACEPARENT, own.value())]);
-        assert_eq!(trace_parent(&headers), Some(own));
-        let later = PARENT.replacen("00", "01", 1);
-        assert!(read(&later) && read(&format!("{later}-more")) && !read(&format!("{later}more")));
-        for line in [
-            "",
-            "00",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-            "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert!(!read(line), "{line}");
-        }
     }
 }

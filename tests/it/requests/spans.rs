@@ -227,6 +227,41 @@ fn a_trusted_peer_decides_what_is_sampled_and_others_only_name_the_trace() {
 }
 
 #[test]
+fn a_backend_is_told_of_a_trace_only_what_is_true_here() {
+    let parent = |flags: &str| format!("traceparent: 00-{TRACE}-b7ad6b7169203331-{flags}\r\n");
+    let (goes_on, bad) = (parent("03"), format!("traceparent: ff-{TRACE}-b7ad6b7169203331-01\r\n"));
+    let (twice, state) = (parent("01").repeat(2), "tracestate: a=1\r\n");
+    for (ratio, fields, parents, has_state) in [
+        // The trace goes on, and its state with it; the flags are those of this server, and the id is as random as before.
+        ("1", &*goes_on, format!("00-{TRACE}-*-03"), true),
+        ("1", &bad, "00-*-*-01".to_owned(), false),
+        ("1", &twice, "00-*-*-01".to_owned(), false),
+        ("1", "", "00-*-*-01".to_owned(), false),
+        ("0", &goes_on, format!("00-{TRACE}-b7ad6b7169203331-02"), true),
+        ("0", &parent("00"), format!("00-{TRACE}-b7ad6b7169203331-00"), true),
+        // The proxy makes no trace.
+        ("0", &bad, format!("ff-{TRACE}-b7ad6b7169203331-01"), true),
+        ("0", "", String::new(), true),
+    ] {
+        let collector = Collector::over_grpc();
+        let harness = collector.harness("grpc", &["--telemetry-sampling-ratio", ratio]);
+        let backend = Backend::named("b");
+        let _instance = harness.instance("shop-1", &backend);
+        let mut wire = harness.connect();
+        wire.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}{state}\r\n"));
+        wire.message().unwrap();
+        let heard = backend.heard();
+        let told: Vec<&str> = heard.field("traceparent").into_iter().flat_map(|field| field.split('-')).collect();
+        let wanted: Vec<&str> = parents.split('-').filter(|part| !part.is_empty()).collect();
+        let what = format!("ratio {ratio}, {fields:?}: {told:?}");
+        assert_eq!(told.len(), wanted.len(), "{what}");
+        assert!(wanted.iter().zip(&told).all(|(wanted, told)| *wanted == "*" || wanted == told), "{what}");
+        assert!(told.get(1).is_none_or(|trace| (*trace == TRACE) == parents.contains(TRACE)), "{what}");
+        assert_eq!(heard.field("tracestate").is_some(), has_state, "{what}");
+    }
+}
+
+#[test]
 fn a_collector_that_is_away_costs_a_line_in_the_log_and_no_request() {
     let endpoint = format!("http://{}", closed_port());
     let harness = ServerHarness::with(&["--telemetry-otlp-endpoint", &endpoint, "--telemetry-sampling-ratio", "1"]);
