@@ -5,7 +5,7 @@
 //! is never used, nor is the head of another request; bodies are skipped, not kept.
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::proxy::client::framing::BodyFraming;
 use crate::proxy::client::framing::BodyLength;
@@ -136,6 +136,9 @@ impl RawHeads {
         let method = method.and_then(|word| Method::from_bytes(word).ok());
         head.method = method.or_else(|| Method::from_bytes(UNREADABLE).ok()).unwrap_or_default();
         head.uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or(Uri::from_static("*"));
+        if words.next() == Some(b"HTTP/1.0") {
+            head.version = Version::HTTP_10;
+        }
         let fields = lines.take_while(|line| !line.trim_ascii().is_empty()).take(FIELDS_MAX);
         for (name, value) in fields.filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?)) {
             let value = value.get(1..).unwrap_or_default().trim_ascii();
@@ -230,6 +233,11 @@ mod tests {
             assert_eq!(told(bytes), (method.to_owned(), uri.to_owned(), fields.to_owned()), "{bytes:?}");
         }
         assert_eq!(told(&"A".repeat(33)).0, "-");
+        for (word, version) in [("HTTP/1.0", Version::HTTP_10), ("HTTP/1.1", Version::HTTP_11)] {
+            let mut heads = RawHeads::default();
+            heads.keep(format!("GET / {word}\r\nb ad: 1\r\n\r\n").as_bytes()).unwrap();
+            assert_eq!(heads.refused().version, version);
+        }
     }
 
     #[test]
