@@ -32,7 +32,7 @@ families! {
     REQUESTS: Counter "signalbox_requests_total" ["service", "instance", "route", "method", "code"]
         "Requests by method and by the status that the client got; 499 if the client went away first";
     REQUEST_DURATION: Histogram "signalbox_request_duration_seconds" ["service", "instance", "route"]
-        "Time from the head of a request to the head of its response, of requests that were sent to the backend";
+        "Time from the head of a request to the head of its response, or to the failure of its backend";
     REQUEST_BYTES: Counter "signalbox_request_body_bytes_total" ["service", "instance", "route"]
         "Bytes of request bodies and tunnels from clients";
     RESPONSE_BYTES: Counter "signalbox_response_body_bytes_total" ["service", "instance", "route"]

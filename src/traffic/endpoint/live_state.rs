@@ -278,7 +278,7 @@ pub struct RequestTotals {
     pub requests: StatusCounts,
     /// The number of answers that the proxy gave itself, by reason.
     pub reasons: ReasonCounts,
-    /// The times from the request's head to the response's head, of requests that were sent to the backend.
+    /// The times from the request's head to the response's head, or to the failure of the backend.
     pub durations: Option<RequestDurations>,
     /// The number of attempts that failed and were followed by another one.
     pub retries: u64,
