@@ -143,6 +143,11 @@ impl WorkerRequests {
         self.log.0.mask.load().apply(query)
     }
 
+    /// Returns a URL without the values of the secret parameters of its query.
+    pub fn masked_url<'u>(&self, url: std::borrow::Cow<'u, str>) -> std::borrow::Cow<'u, str> {
+        self.log.0.mask.load().apply_to_url(url)
+    }
+
     /// Tells of a request that began at `began`, and has ended. One that `has_failed` is kept.
     pub fn tell(&self, request: &RequestView<'_>, began: Instant, has_failed: bool) {
         if let Some(access) = &*self.log.0.access.load() {

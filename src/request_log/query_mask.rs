@@ -29,6 +29,18 @@ impl QueryMask {
         Cow::Owned(pairs.collect::<Vec<_>>().join("&"))
     }
 
+    /// Returns a URL, which may be relative or malformed, without the values of these parameters in its query.
+    pub fn apply_to_url<'u>(&self, url: Cow<'u, str>) -> Cow<'u, str> {
+        // A question mark behind `#` begins no query (RFC 3986 §3.5).
+        let end = url.find('#').unwrap_or(url.len());
+        let (rest, fragment) = url.split_at(end);
+        let Some((before, query)) = rest.split_once('?') else { return url };
+        match self.apply(query) {
+            Cow::Owned(masked) => format!("{before}?{masked}{fragment}").into(),
+            Cow::Borrowed(_) => url,
+        }
+    }
+
     /// Returns true if a pair of a name and a value has one of the names. Percent-encoded names are read.
     fn hides(&self, pair: &str) -> bool {
         let Some((name, _)) = pair.split_once('=') else { return false };
@@ -54,6 +66,22 @@ fn decoded(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_masked_in_its_query_alone() {
+        let mask = QueryMask::new(&["token".to_owned()]);
+        for (url, shown) in [
+            ("https://a/b?x=1&token=secret", "https://a/b?x=1&token=***"),
+            ("https://a/b?token=secret#part?token=1", "https://a/b?token=***#part?token=1"),
+            ("https://a/b#part?token=1", "https://a/b#part?token=1"),
+            ("?token=secret", "?token=***"),
+            ("/token=1?a?token=2&token=3", "/token=1?a?token=2&token=***"),
+            ("not a url", "not a url"),
+            ("", ""),
+        ] {
+            assert_eq!(mask.apply_to_url(url.into()), shown, "{url}");
+        }
+    }
 
     #[test]
     fn values_of_secret_parameters_are_hidden_in_every_spelling_of_their_names() {

@@ -57,6 +57,13 @@ pub(crate) enum RequestOutcome {
     Dropped,
 }
 
+impl RequestOutcome {
+    /// True if the backend has failed the request, and neither the client nor this server.
+    pub(crate) fn is_failure_of_backend(self) -> bool {
+        verdict(self) == BreakerOutcome::Failure
+    }
+}
+
 impl RequestContext {
     /// Begins an attempt at an endpoint. The context is boxed because it moves with the response, a dozen times on the way to the client's
     /// connection.

@@ -161,10 +161,18 @@ impl RequestTrace {
         }
     }
 
-    /// Notes that the attempt that began at `began` has failed.
-    pub(crate) fn attempt_failed(&self, endpoint: &Arc<Endpoint>, began: Instant, cause: &AttemptCause) {
+    /// Notes that the attempt that began at `began` has failed. Only a failure `of_backend` is told of the backend itself.
+    pub(crate) fn attempt_failed(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        began: Instant,
+        cause: &AttemptCause,
+        of_backend: bool,
+    ) {
         let now = clock::instant();
-        endpoint.live.failures.note(clock::at(now), &cause.words);
+        if of_backend {
+            endpoint.live.failures.note(clock::at(now), &cause.words);
+        }
         self.progress.borrow_mut().details_mut().attempt_failed(endpoint, (began, now), cause);
     }
 
@@ -338,15 +346,16 @@ impl RequestTrace {
             reason: problem.map(|problem| problem.reason),
             detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),
             user_agent: field(extras.and_then(|extras| extras.user_agent.as_ref())),
-            referer: field(extras.and_then(|extras| extras.referer.as_ref())),
+            referer: field(extras.and_then(|extras| extras.referer.as_ref()))
+                .map(|referer| self.worker.requests.masked_url(referer)),
             revision: progress.revision,
         }
     }
 
-    /// Returns the host that the request was for: of its `Host` field, or else of its target.
+    /// Returns the host that the request was for: of its target, or else of its `Host` field (RFC 9112 §3.2.2).
     fn host(&self) -> Cow<'_, str> {
-        let of_target = || self.target.authority().map_or("", |authority| authority.as_str()).into();
-        self.host.as_ref().map_or_else(of_target, text_of)
+        let of_field = || self.host.as_ref().map_or("".into(), text_of);
+        self.target.authority().map_or_else(of_field, |authority| authority.as_str().into())
     }
 }
 

@@ -231,6 +231,8 @@ async fn send_to_pool(
     let mut request = UpstreamRequest::new(trace, request);
     let mut attempts = Attempts::default();
     let mut began = trace.began;
+    // The endpoint that failed, until another attempt follows.
+    let mut retried: Option<&Arc<Endpoint>> = None;
     loop {
         let now = clock::at(began);
         let selected = attempts.next_member(&client.logins, pool, now, || request.selection_input(worker, pool));
@@ -253,6 +255,7 @@ async fn send_to_pool(
         // Another request may have taken the last permit since the selection.
         let Some(breaker) = BreakerGuard::acquire(endpoint, &worker.reports, now) else { continue };
         let mut context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
+        retried.take().into_iter().for_each(|failed| failed.live.record_retry(worker.id));
         let error = match worker.upstreams.get(&client.logins, endpoint, request.needs()).await {
             Ok(mut upstream) => match request.send(worker, &mut upstream, endpoint).await {
                 Ok(response) => {
@@ -264,8 +267,9 @@ async fn send_to_pool(
             Err(error) => no_connection(endpoint, &error),
         };
         let again = attempts.note_failure(pool, member, &error) && request.may_retry(worker, endpoint, error.failure);
-        trace.attempt_failed(endpoint, began, &error.cause);
-        context.finish(outcome(&error, again));
+        let outcome = outcome(&error, again);
+        trace.attempt_failed(endpoint, began, &error.cause, outcome.is_failure_of_backend());
+        context.finish(outcome);
         if error.failure == AttemptFailure::Connect {
             endpoint.live.connect_backoff.record_failure(clock::now());
         }
@@ -273,7 +277,7 @@ async fn send_to_pool(
             extras.refused_for = Some(Arc::clone(endpoint));
             return Err(error.refusal);
         }
-        endpoint.live.record_retry(worker.id);
+        retried = Some(endpoint);
         began = clock::instant();
     }
 }

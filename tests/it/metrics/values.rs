@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::exposition::{OPEN_METRICS, scrape, scrape_as};
 use crate::server::eventually;
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, KillableBackend};
 use crate::support::server_harness::ServerHarness;
 use crate::support::wire::Wire;
 
@@ -205,6 +205,27 @@ fn connections_commands_and_the_process_are_told() {
     });
     let begun = r#"signalbox_connections_begun_total{listener="http",protocol="http/1.1"}"#;
     assert_eq!(scrape(api).number(begun), 1, "a count does not fall");
+}
+
+#[test]
+fn a_failed_attempt_that_nothing_follows_is_no_retry() {
+    let harness = ServerHarness::open();
+    let (backend, mortal) = (Backend::named("b"), KillableBackend::named("b"));
+    let _instances = [("shop-1", mortal.url()), ("shop-2", backend.url())].map(|(name, url)| {
+        let mut instance = harness.empty(name);
+        instance.add("*", "/", &url);
+        instance.apply();
+        eventually("it is well", || !instance.payload("CIRCUIT_BREAKER_STATUS", "r1")["last_check"].is_null());
+        instance
+    });
+    assert_eq!(harness.operate("PUT", "/v1/instances/shop/shop-2/maintenance", ""), 202);
+    mortal.kill();
+    assert_eq!(harness.status("/"), 502);
+    assert!(backend.heard_nothing());
+    let of_first = |metric: &str| format!(r#"{metric}{{service="shop",instance="shop-1",route="r1"}}"#);
+    let told = scrape(harness.server().api);
+    assert_eq!(told.number(&of_first("signalbox_retries_total")), 0);
+    assert_eq!(told.number(&of_first("signalbox_request_duration_seconds_count")), 1);
 }
 
 #[test]

@@ -141,6 +141,44 @@ fn the_list_is_chosen_by_service_instance_route_host_path_and_status() {
 }
 
 #[test]
+fn the_host_of_a_request_is_that_of_its_target_if_it_is_a_whole_url() {
+    let harness = ServerHarness::open();
+    let mut wire = harness.connect();
+    wire.send("GET http://target.example:8080/a HTTP/1.1\r\nhost: field.example\r\n\r\n");
+    assert_eq!(wire.message().unwrap().status(), 404);
+    eventually("it is told", || listed(&harness, "").len() == 1);
+    assert_eq!(listed(&harness, "?host=target.example")[0]["host"], "target.example:8080");
+    assert!(listed(&harness, "?host=field.example").is_empty());
+}
+
+#[test]
+fn what_a_client_does_is_no_failure_of_the_backend() {
+    let harness = ServerHarness::open();
+    let backend = Backend::named("b");
+    let mut instance = harness.instance("shop-1", &backend);
+    instance.set("OPTIONS_SET", "r1|max_body_size|16");
+    let head = |fields: &str| format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+    let (cut, large) = (head("content-length: 10\r\n"), head("transfer-encoding: chunked\r\n"));
+    let call = head("content-type: application/grpc\r\ngrpc-timeout: 1n\r\ncontent-length: 10\r\n");
+    for sent in [format!("{cut}abc"), format!("{large}20\r\n{}\r\n", "x".repeat(32)), call] {
+        let mut wire = harness.connect();
+        wire.send(&sent);
+        if sent.ends_with("abc") {
+            wire.half_close();
+        }
+        let _ = wire.message();
+    }
+    let reasons = || listed(&harness, "").iter().map(|told| told["reason"].to_string()).collect::<Vec<_>>();
+    eventually("all are told", || {
+        ["bad_request", "body_too_large", "deadline_passed"]
+            .iter()
+            .all(|reason| reasons().iter().any(|told| told.contains(reason)))
+    });
+    let told = harness.told("/v1/routes");
+    assert!(told["items"][0]["last_failure"].is_null(), "{told}");
+}
+
+#[test]
 fn requests_without_a_route_never_push_out_those_that_a_backend_failed() {
     let harness = ServerHarness::open();
     let mut instance = harness.empty("shop-1");
