@@ -7,6 +7,7 @@ mod client;
 mod exporter;
 mod log_records;
 mod metrics;
+mod rpc;
 mod sender;
 mod spans;
 

@@ -5,15 +5,19 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::str::FromStr as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::domain::BackendUrl;
+use super::rpc;
+use crate::domain::{BackendUrl, Scheme};
 use crate::json::requests::{RequestView, TEXT_BYTES_MAX};
 
+/// The type of the error if the client went away before the answer.
+const CLIENT_GONE: &str = "client_gone";
 /// The methods that a span names; others are `_OTHER`.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
 
@@ -40,8 +44,18 @@ pub struct ServerSpan<'a> {
     pub request: &'a RequestView<'a>,
     /// The path of its route.
     pub route: Option<&'a str>,
+    /// The status that was sent, if one was.
+    pub status: Option<u16>,
+    /// The scheme that the client speaks, with this server or with a trusted proxy.
+    pub scheme: &'static str,
+    /// The host and the port that the client asked for; empty if it named none.
+    pub host: Cow<'a, str>,
+    /// The `tracestate` of a trace that goes on here.
+    pub state: Option<&'a str>,
     /// True for a gRPC call.
     pub is_call: bool,
+    /// The status of the call, if it has one.
+    pub call_status: Option<u8>,
     /// The attempts at backends.
     pub attempts: Vec<ClientSpan<'a>>,
 }
@@ -56,9 +70,13 @@ pub struct ClientSpan<'a> {
     pub ended_micros: u64,
     /// The backend.
     pub backend: &'a BackendUrl,
+    /// The path and the query that it was asked for; the values of secret parameters are replaced.
+    pub target: String,
     /// The status of the response, if there was one.
     pub status: Option<u16>,
-    /// The type of the failure (RFC 9209 §2.3), if there was none.
+    /// The status of a gRPC call, if one came.
+    pub call_status: Option<u8>,
+    /// The type of the failure (RFC 9209 §2.3), if there was no response or not all of it.
     pub error: Option<&'static str>,
 }
 
@@ -109,29 +127,33 @@ impl CommandSpan<'_> {
 impl ServerSpan<'_> {
     /// Returns the spans of the request and of its attempts.
     pub(super) fn data(&self, scope: &InstrumentationScope) -> Vec<SpanData> {
+        // Of an invalid state nothing can be told.
+        let state = self.state.and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default();
         let attempts = self.attempts.iter().enumerate().map(|(number, attempt)| self.attempt(number, attempt, scope));
-        std::iter::once(self.server(scope)).chain(attempts).collect()
+        let mut spans: Vec<SpanData> = std::iter::once(self.server(scope)).chain(attempts).collect();
+        for span in &mut spans {
+            let own = &span.span_context;
+            let (trace, id, flags) = (own.trace_id(), own.span_id(), own.trace_flags());
+            span.span_context = SpanContext::new(trace, id, flags, false, state.clone());
+        }
+        spans
     }
 
     fn server(&self, scope: &InstrumentationScope) -> SpanData {
         let request = self.request;
-        let method = method(&request.method);
-        let mut fields = vec![
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("url.scheme", request.scheme),
+        let mut fields = self.method();
+        fields.extend([
+            KeyValue::new("url.scheme", self.scheme),
             text("url.path", &request.path),
-            text("server.address", &request.host),
             KeyValue::new("network.protocol.name", "http"),
             KeyValue::new("network.protocol.version", request.protocol.trim_start_matches("HTTP/")),
             KeyValue::new("client.address", request.client.to_string()),
-            KeyValue::new("http.response.status_code", i64::from(request.status)),
             KeyValue::new("http.request.body.size", size(request.bytes_received)),
             KeyValue::new("http.response.body.size", size(request.bytes_sent)),
             text("signalbox.request.id", &request.id),
-        ];
-        if method == "_OTHER" {
-            fields.push(text("http.request.method_original", &request.method));
-        }
+        ]);
+        fields.extend(self.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+        fields.extend(address(&self.host, self.scheme));
         let owned = |value: &Option<Cow<'_, str>>| value.as_ref().map(|value| bounded(value));
         let optional = [
             ("url.query", owned(&request.query)),
@@ -142,56 +164,91 @@ impl ServerSpan<'_> {
             ("signalbox.route", request.route_id.map(|route| route.to_string())),
         ];
         fields.extend(optional.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?))));
-        fields.extend(self.call());
-        let is_error = request.status >= 500 || request.reason == Some("response_broken_off");
-        if is_error {
-            let kind = request.reason.map_or_else(|| request.status.to_string(), str::to_owned);
-            fields.push(KeyValue::new("error.type", kind));
+        if self.is_call {
+            fields.extend(rpc::attributes(&request.path, self.call_status));
         }
+        let error = self.error();
+        fields.extend(error.clone().map(|kind| KeyValue::new("error.type", kind)));
+        let method = name_of(&request.method);
         let name = self.route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         let detail = request.detail.as_ref().map(|detail| detail.clone().into_owned()).unwrap_or_default();
         let (parent, times) = (self.ids.parent, (self.began_micros, self.ended_micros));
         let own = (self.ids.span, parent, parent.is_some());
         let mut data = span(self.ids, own, SpanKind::Server, name, times, scope);
         data.attributes = fields;
-        data.status = if is_error { Status::error(detail) } else { Status::Unset };
+        data.status = if error.is_some() { Status::error(detail) } else { Status::Unset };
         data
     }
 
-    /// Returns the attributes of a gRPC call, whose path is `/SERVICE/METHOD`.
-    fn call(&self) -> Vec<KeyValue> {
-        let named = || self.request.path.strip_prefix('/')?.split_once('/');
-        let Some((service, method)) = self.is_call.then(named).flatten() else { return Vec::new() };
-        vec![KeyValue::new("rpc.system", "grpc"), text("rpc.service", service), text("rpc.method", method)]
+    /// Returns the type of the error, if the request failed: the client got no answer or not all of it, or one that says so.
+    fn error(&self) -> Option<String> {
+        let reason = self.request.reason;
+        let of_call = self.call_status.and_then(rpc::server_error);
+        let is_error = self.status.is_none_or(|status| status >= 500)
+            || reason == Some("response_broken_off")
+            || of_call.is_some();
+        let of_status = || self.status.map_or_else(|| CLIENT_GONE.to_owned(), |status| status.to_string());
+        is_error.then(|| reason.or(of_call).map_or_else(of_status, str::to_owned))
+    }
+
+    /// Returns the attributes of the method.
+    fn method(&self) -> Vec<KeyValue> {
+        let written = &self.request.method;
+        match known(written) {
+            Some(method) => vec![KeyValue::new("http.request.method", method)],
+            None => vec![KeyValue::new("http.request.method", "_OTHER"), text("http.request.method_original", written)],
+        }
     }
 
     fn attempt(&self, number: usize, attempt: &ClientSpan<'_>, scope: &InstrumentationScope) -> SpanData {
-        let method = method(&self.request.method);
-        let authority = attempt.backend.authority();
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-            _ => (authority, None),
-        };
-        let mut fields = vec![
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("server.address", host.trim_matches(['[', ']']).to_owned()),
-            KeyValue::new("url.full", format!("{}{}", attempt.backend, bounded(&self.request.path))),
-        ];
-        fields.extend(port.map(|port: i64| KeyValue::new("server.port", port)));
+        let backend = attempt.backend;
+        let mut fields = self.method();
+        fields.extend([
+            text("server.address", backend.host().trim_matches(['[', ']'])),
+            KeyValue::new("server.port", i64::from(backend.port())),
+            text("url.full", &url(backend, &attempt.target)),
+        ]);
         fields.extend(attempt.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
         if number > 0 {
             fields.push(KeyValue::new("http.request.resend_count", i64::try_from(number).unwrap_or(i64::MAX)));
         }
-        let failed = attempt.status.filter(|status| *status >= 400).map(|status| status.to_string());
-        let failed = attempt.error.map(str::to_owned).or(failed);
-        fields.extend(failed.clone().map(|kind| KeyValue::new("error.type", kind)));
+        let of_failure = || attempt.error.filter(|_| self.is_call).map(rpc::status_of_failure);
+        let call_status = attempt.call_status.or_else(of_failure);
+        if self.is_call {
+            fields.extend(rpc::attributes(&self.request.path, call_status));
+        }
+        let of_status = || attempt.status.filter(|status| *status >= 400).map(|status| status.to_string());
+        let error = attempt.error.or_else(|| call_status.and_then(rpc::client_error));
+        let error = error.map(str::to_owned).or_else(of_status);
+        fields.extend(error.clone().map(|kind| KeyValue::new("error.type", kind)));
         let times = (attempt.began_micros, attempt.ended_micros);
         let own = (attempt.span, Some(self.ids.span), false);
-        let mut data = span(self.ids, own, SpanKind::Client, method.to_owned(), times, scope);
+        let name = name_of(&self.request.method).to_owned();
+        let mut data = span(self.ids, own, SpanKind::Client, name, times, scope);
         data.attributes = fields;
-        data.status = failed.map_or(Status::Unset, Status::error);
+        data.status = error.map_or(Status::Unset, Status::error);
         data
     }
+}
+
+/// Returns the URL that a backend was asked for. The target `*` stands for the server as a whole (RFC 9112 §3.2.4).
+fn url(backend: &BackendUrl, target: &str) -> String {
+    let scheme = if backend.scheme() == Scheme::Https { "https" } else { "http" };
+    let path = if target == "*" { "" } else { target };
+    format!("{scheme}://{}{path}", backend.authority())
+}
+
+/// Returns the attributes of the address that a client asked for, if it named one. Without a port it is that of the scheme.
+fn address(authority: &str, scheme: &str) -> Vec<KeyValue> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return Vec::new();
+    }
+    let port: u16 = port.unwrap_or(if scheme == "https" { 443 } else { 80 });
+    vec![text("server.address", host.trim_matches(['[', ']'])), KeyValue::new("server.port", i64::from(port))]
 }
 
 /// Returns a span without attributes. `own` has its id, that of the span above it, and true if that is a peer's.
@@ -221,11 +278,17 @@ fn span(
     }
 }
 
-fn method(method: &str) -> &'static str {
-    METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+/// Returns a method that a span names.
+fn known(method: &str) -> Option<&'static str> {
+    METHODS.into_iter().find(|known| *known == method)
 }
 
-fn text(key: &'static str, value: &str) -> KeyValue {
+/// Returns the method in the name of a span.
+fn name_of(method: &str) -> &'static str {
+    known(method).unwrap_or("HTTP")
+}
+
+pub(super) fn text(key: &'static str, value: &str) -> KeyValue {
     KeyValue::new(key, Value::from(bounded(value)))
 }
 

@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The field with the status of a call, in the head or in the trailers.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The status of a call that has none, or one that is unknown.
+pub const GRPC_UNKNOWN: u8 = 2;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC: &[u8] = b"application/grpc";
 
@@ -41,31 +43,35 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Returns the HTTP status that stands for the status of a call, if the fields of a head or the trailers have one.
-pub fn status_of_call(fields: &HeaderMap) -> Option<StatusCode> {
-    fields.get(GRPC_STATUS).map(|code| http_status(code.as_bytes()))
+/// Returns the status of a call, if the fields of a head or the trailers have one. What is no status is [`GRPC_UNKNOWN`].
+pub fn grpc_status(fields: &HeaderMap) -> Option<u8> {
+    fields.get(GRPC_STATUS).map(|code| match code.as_bytes() {
+        [digit @ b'0'..=b'9'] => digit - b'0',
+        [b'1', digit @ b'0'..=b'6'] => 10 + (digit - b'0'),
+        _ => GRPC_UNKNOWN,
+    })
 }
 
 /// Returns the HTTP status for a gRPC status, as Envoy maps them. Those from 500 on are failures of the server.
-fn http_status(code: &[u8]) -> StatusCode {
+pub fn http_status_of_call(code: u8) -> StatusCode {
     match code {
-        b"0" => StatusCode::OK,
+        0 => StatusCode::OK,
         // CANCELLED; nginx uses the number for clients that went away.
-        b"1" => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        1 => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         // INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
-        b"3" | b"9" | b"11" => StatusCode::BAD_REQUEST,
+        3 | 9 | 11 => StatusCode::BAD_REQUEST,
         // DEADLINE_EXCEEDED
-        b"4" => StatusCode::GATEWAY_TIMEOUT,
-        b"5" => StatusCode::NOT_FOUND,
+        4 => StatusCode::GATEWAY_TIMEOUT,
+        5 => StatusCode::NOT_FOUND,
         // ALREADY_EXISTS, ABORTED
-        b"6" | b"10" => StatusCode::CONFLICT,
-        b"7" => StatusCode::FORBIDDEN,
+        6 | 10 => StatusCode::CONFLICT,
+        7 => StatusCode::FORBIDDEN,
         // RESOURCE_EXHAUSTED
-        b"8" => StatusCode::TOO_MANY_REQUESTS,
+        8 => StatusCode::TOO_MANY_REQUESTS,
         // UNIMPLEMENTED
-        b"12" => StatusCode::NOT_IMPLEMENTED,
-        b"14" => StatusCode::SERVICE_UNAVAILABLE,
-        b"16" => StatusCode::UNAUTHORIZED,
+        12 => StatusCode::NOT_IMPLEMENTED,
+        14 => StatusCode::SERVICE_UNAVAILABLE,
+        16 => StatusCode::UNAUTHORIZED,
         // UNKNOWN, INTERNAL, DATA_LOSS, and what is no status.
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -120,11 +126,16 @@ mod tests {
             .filter(|code| {
                 let mut fields = HeaderMap::new();
                 fields.insert(GRPC_STATUS, HeaderValue::from(u16::from(*code)));
-                status_of_call(&fields).unwrap().is_server_error()
+                assert_eq!(grpc_status(&fields), Some(*code));
+                http_status_of_call(*code).is_server_error()
             })
             .collect();
         assert_eq!(failures, [2, 4, 12, 13, 14, 15]);
-        assert_eq!(status_of_call(&HeaderMap::new()), None);
-        assert!(status_of_call(&with(GRPC_STATUS, "seventeen")).unwrap().is_server_error());
+        assert_eq!(grpc_status(&HeaderMap::new()), None);
+        for odd in ["seventeen", "17", "00", "1 ", "", "256"] {
+            let code = grpc_status(&with(GRPC_STATUS, odd));
+            assert_eq!(code, Some(GRPC_UNKNOWN), "{odd}");
+        }
+        assert!(http_status_of_call(GRPC_UNKNOWN).is_server_error());
     }
 }

@@ -27,7 +27,9 @@ pub use endpoint::{
     LastFailure, LiveState, MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord, RequestTotals,
     RouteDefaults, RouteOwner, RouteSettings, StatusCounts, StatusLabel, Weight, origin_hash,
 };
-pub use grpc::{GRPC_STATUS, grpc_timeout, has_grpc_type, is_grpc_call, status_of_call};
+pub use grpc::{
+    GRPC_STATUS, GRPC_UNKNOWN, grpc_status, grpc_timeout, has_grpc_type, http_status_of_call, is_grpc_call,
+};
 pub use health::{
     CheckId, CheckKind, CheckSchedule, CheckTarget, EndpointHealth, HealthState, HealthTransition, ProbeResult,
     ProbeSpec, SLOW_START, jittered_interval,
@@ -37,9 +39,9 @@ pub use retry::{AttemptFailure, RetryBudget, UploadState, may_retry};
 pub use rewriting::{
     AddedFields, CompressionPlan, ContentCoding, HopCount, Peer, PrefixMapping, RequestHop, RequestId, TRACEPARENT,
     TRACESTATE, TargetEncoder, TraceParent, Upgrade, X_REQUEST_ID, accepts_html, authenticates_connection,
-    challenges_connection, client_address, drop_digests, edit_request, edit_response, edit_trailers, is_only_chunked,
-    is_routing_loop, is_secure, percent_encoded, plan_compression, requested_upgrade, restore_prefix, strengthen_etags,
-    trace_parent, trace_state,
+    challenges_connection, client_address, drop_digests, edit_request, edit_response, edit_trailers, forwarded_host,
+    is_only_chunked, is_routing_loop, is_secure, percent_encoded, plan_compression, requested_upgrade, restore_prefix,
+    strengthen_etags, trace_parent, trace_state,
 };
 pub use routing::{RoutingTable, request_host};
 pub use worker::WorkerId;

@@ -21,7 +21,7 @@ use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
-use crate::traffic::{BreakerOutcome, Endpoint, MethodLabel, status_of_call};
+use crate::traffic::{BreakerOutcome, Endpoint, GRPC_UNKNOWN, MethodLabel, grpc_status, http_status_of_call};
 
 /// A request at the endpoint that it was sent to.
 pub(crate) struct RequestContext {
@@ -36,6 +36,17 @@ pub(crate) struct RequestContext {
     awaits_status: bool,
     // True once the response goes to the client.
     answers: bool,
+}
+
+/// What the head of a response says of the status of a gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallStatus {
+    /// The response is not that of a call.
+    NoCall,
+    /// The status comes in the trailers.
+    Awaited,
+    /// The response is nothing but this status.
+    Known(u8),
 }
 
 /// The way in which a request ended.
@@ -83,16 +94,20 @@ impl RequestContext {
         Box::new(Self { trace, request_body, breaker, stats, upstream, awaits_status: false, answers: false })
     }
 
-    /// Takes the connection that brought the head of a response with this status. The status of a gRPC call may come after it.
-    pub(crate) fn responded(&mut self, status: StatusCode, awaits_status: bool, upstream: UpstreamConn) {
+    /// Takes the connection that brought the head of a response with this status. The status of a gRPC call counts in its place.
+    pub(crate) fn responded(&mut self, status: StatusCode, call: CallStatus, upstream: UpstreamConn) {
         self.upstream = Some(upstream);
-        self.awaits_status = awaits_status;
-        if !awaits_status {
-            self.judge(status);
+        self.awaits_status = call == CallStatus::Awaited;
+        let counted = if let CallStatus::Known(code) = call { http_status_of_call(code) } else { status };
+        if !self.awaits_status {
+            self.judge(counted);
         }
         if let Some(stats) = &mut self.stats {
-            stats.answered(status);
+            stats.answered(counted);
             self.trace.responded(status, stats.latency());
+        }
+        if let CallStatus::Known(code) = call {
+            self.trace.call_ended(code);
         }
     }
 
@@ -112,7 +127,12 @@ impl RequestContext {
             Some(Ok(frame)) => frame.trailers_ref(),
             Some(Err(_)) | None => None,
         };
-        let status = trailers.and_then(status_of_call).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = trailers.and_then(grpc_status).unwrap_or(GRPC_UNKNOWN);
+        // A response that breaks off has no status at all.
+        if !matches!(frame, Some(Err(_))) {
+            self.trace.call_ended(code);
+        }
+        let status = http_status_of_call(code);
         self.awaits_status = false;
         self.judge(status);
         self.stats.iter_mut().for_each(|stats| stats.ended_with(status));
@@ -130,6 +150,11 @@ impl RequestContext {
 
     /// Ends the request. Only the first call counts.
     pub(crate) fn finish(&mut self, outcome: RequestOutcome) {
+        let is_whole = outcome == RequestOutcome::Responded { is_whole: true };
+        if self.awaits_status && is_whole && self.stats.is_some() {
+            // It ended with its last data, behind which nobody looks.
+            self.look_for_status(None);
+        }
         let Some(mut stats) = self.stats.take() else { return };
         self.breaker.record(verdict(outcome), &self.trace.worker.reports);
         match outcome {
@@ -142,7 +167,10 @@ impl RequestContext {
                 }
                 self.trace.client.state.answered();
             }
-            RequestOutcome::Refused(refusal) => stats.answered(refusal.status()),
+            RequestOutcome::Refused(refusal) => {
+                stats.answered(refusal.status());
+                self.trace.attempt_ended(refusal.proxy_error());
+            }
             RequestOutcome::NotCounted => return,
             RequestOutcome::TunnelClosed | RequestOutcome::Dropped => {}
         }

@@ -3,6 +3,8 @@
 //! The request, its attempts and the body of its response share it; it is told when the last of them has ended. Invariants: a request that did
 //! not fail, and that nobody wants to know of, costs no further reading of the clock and no text.
 
+mod span;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -16,13 +18,15 @@ use http::{Method, StatusCode, Uri, Version};
 use crate::clock;
 use crate::domain::{RouteId, SessionKey};
 use crate::json::requests::RequestView;
-use crate::otlp::{ClientSpan, ServerSpan, SpanIds};
+use crate::otlp::SpanIds;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::trace_context;
-use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of};
+use crate::proxy::context::trace_details::{
+    TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of, without_user,
+};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
-use crate::traffic::{Endpoint, RequestId, TraceParent, client_address, trace_parent};
+use crate::traffic::{Endpoint, RequestId, client_address, trace_parent};
 
 /// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
@@ -61,6 +65,7 @@ struct TraceProgress {
     upstream: Option<Duration>,
     revision: u64,
     is_call: bool,
+    call_status: Option<u8>,
     // Boxed because it is rare.
     details: Option<Box<TraceDetails>>,
 }
@@ -101,7 +106,7 @@ impl RequestTrace {
             user_agent: field(USER_AGENT),
             referer: field(REFERER),
         });
-        let details = span.map(|_| Box::new(TraceDetails::of_sampled(parent)));
+        let details = span.map(|_| Box::new(TraceDetails::of_sampled(fields, &client.peer, parent)));
         Rc::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -131,22 +136,6 @@ impl RequestTrace {
     /// Notes that the request is a gRPC call.
     pub(crate) fn is_call(&self) {
         self.progress.borrow_mut().is_call = true;
-    }
-
-    /// Names the span of the next attempt in the fields of the request, if it has one.
-    pub(crate) fn set_parent(&self, fields: &mut HeaderMap) {
-        let Some(SpanIds { trace, parent, .. }) = self.span() else {
-            if self.lowers_parent {
-                trace_context::name_unsampled(fields);
-            }
-            return;
-        };
-        let span = self.worker.random.next();
-        let mut progress = self.progress.borrow_mut();
-        let details = progress.details_mut();
-        details.next_span = span;
-        let own = TraceParent { trace, span, is_sampled: true, is_random: details.is_random };
-        trace_context::name_span(fields, own, parent.is_none());
     }
 
     /// Notes an attempt at an endpoint.
@@ -183,6 +172,20 @@ impl RequestTrace {
         if let Some(attempt) = progress.details.as_mut().and_then(|details| details.attempt_spans.last_mut()) {
             attempt.status = Some(status);
         }
+    }
+
+    /// Notes the status that the backend gave a gRPC call.
+    pub(crate) fn call_ended(&self, status: u8) {
+        let mut progress = self.progress.borrow_mut();
+        progress.call_status = Some(status);
+        if let Some(attempt) = progress.details.as_mut().and_then(|details| details.attempt_spans.last_mut()) {
+            attempt.call_status = Some(status);
+        }
+    }
+
+    /// Notes the status of a gRPC call that the proxy answers itself.
+    pub(crate) fn call_refused(&self, status: u8) {
+        self.progress.borrow_mut().call_status = Some(status);
     }
 
     /// Notes an answer of the proxy that is not a refusal, with so many bytes.
@@ -237,16 +240,18 @@ impl RequestTrace {
     /// Notes that the connection is closed without an answer.
     pub(crate) fn closed(&self, refusal: Refusal) {
         let mut progress = self.progress.borrow_mut();
-        progress.status = StatusCode::from_u16(CLOSED_STATUS).ok();
-        progress.details_mut().problem =
-            Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
+        let details = progress.details_mut();
+        details.is_closed = true;
+        details.problem = Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
     }
 
     /// Notes that the backend broke its response off.
     pub(crate) fn broke_off(&self) {
         let detail = "The backend broke its response off.".into();
-        self.progress.borrow_mut().details_mut().problem =
-            Some(TracedProblem { reason: "response_broken_off", detail, is_kept: true });
+        let mut progress = self.progress.borrow_mut();
+        let details = progress.details_mut();
+        details.problem = Some(TracedProblem { reason: "response_broken_off", detail, is_kept: true });
+        details.attempt_ended("http_response_incomplete");
     }
 
     /// Counts the bytes of the bodies.
@@ -291,35 +296,13 @@ impl RequestTrace {
         self.worker.requests.tell(&view, self.began, has_failed);
     }
 
-    /// Tells the collector of the request, if it has a span.
-    fn tell_span(&self, request: &RequestView<'_>, progress: &TraceProgress) {
-        let (Some(ids), Some(spans)) = (self.span(), &self.worker.settings.spans) else { return };
-        let end = clock::instant();
-        let attempts = progress.details.iter().flat_map(|details| &details.attempt_spans).map(|attempt| ClientSpan {
-            span: attempt.span,
-            began_micros: clock::micros_at(attempt.began),
-            ended_micros: clock::micros_at(attempt.ended.unwrap_or(end)),
-            backend: attempt.endpoint.backend(),
-            status: attempt.status.map(|status| status.as_u16()),
-            error: attempt.error,
-        });
-        spans.tell(&ServerSpan {
-            ids,
-            began_micros: clock::micros_at(self.began),
-            ended_micros: clock::micros_at(end),
-            request,
-            route: progress.endpoint.as_ref().map(|endpoint| endpoint.route.path.as_str()),
-            is_call: progress.is_call,
-            attempts: attempts.collect(),
-        });
-    }
-
     fn view<'a>(&'a self, id: &'a str, progress: &'a TraceProgress) -> RequestView<'a> {
         let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
         let extras = self.extras.as_ref();
         let field = |field: Option<&'a HeaderValue>| field.map(text_of);
         let details = progress.details.as_deref();
         let problem = details.and_then(|details| details.problem.as_ref());
+        let unsent = if details.is_some_and(|details| details.is_closed) { CLOSED_STATUS } else { CLIENT_GONE_STATUS };
         RequestView {
             time: clock::at(self.began),
             id: id.into(),
@@ -331,7 +314,7 @@ impl RequestTrace {
             path: self.target.path().into(),
             query: self.target.query().map(|query| self.worker.requests.masked(query)),
             protocol: self.protocol,
-            status: progress.status.map_or(CLIENT_GONE_STATUS, |status| status.as_u16()),
+            status: progress.status.map_or(unsent, |status| status.as_u16()),
             bytes_received: progress.received,
             bytes_sent: progress.sent,
             duration_ms: millis(clock::instant().saturating_duration_since(self.began)),
@@ -355,7 +338,7 @@ impl RequestTrace {
     /// Returns the host that the request was for: of its target, or else of its `Host` field (RFC 9112 §3.2.2).
     fn host(&self) -> Cow<'_, str> {
         let of_field = || self.host.as_ref().map_or("".into(), text_of);
-        self.target.authority().map_or_else(of_field, |authority| authority.as_str().into())
+        self.target.authority().map_or_else(of_field, |authority| without_user(authority.as_str()).into())
     }
 }
 

@@ -50,9 +50,12 @@ mod tests {
     fn the_share_of_untrusted_peers_does_not_depend_on_the_ids_that_they_choose() {
         let spans = Spans::new(0.1);
         let seed = Cell::new(1_u64);
+        // SplitMix64.
         let random = || {
             seed.set(seed.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
-            seed.get().wrapping_mul(0xBF58_476D_1CE4_E5B9)
+            let mixed = (seed.get() ^ (seed.get() >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            mixed ^ (mixed >> 31)
         };
         for chosen in [1, u128::MAX] {
             let parent = TraceParent { trace: chosen, span: 7, is_sampled: true, is_random: true };

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::json::requests::AttemptView;
-use crate::otlp::SpanIds;
+use crate::clock;
+use crate::domain::RequestPath;
+use crate::json::requests::{AttemptView, RequestView};
+use crate::otlp::{ClientSpan, SpanIds};
 use crate::proxy::refusal::AttemptCause;
-use crate::traffic::{Endpoint, TraceParent};
+use crate::traffic::{Endpoint, Peer, TraceParent, forwarded_host, is_secure, trace_state};
 
 /// The most attempts that are told.
 const TRIED_MAX: usize = 16;
@@ -28,10 +30,29 @@ pub(super) struct TracedExtras {
 pub(super) struct TraceDetails {
     pub(super) tried: Vec<TriedEndpoint>,
     pub(super) problem: Option<TracedProblem>,
-    // Only for a request with a span: if the id of its trace is random, the id of the next attempt's span, and the attempts so far.
+    /// True if the connection was closed without an answer.
+    pub(super) is_closed: bool,
+    // Only for a request with a span: what its peer says of the trace and of the client, the id of the next attempt's span, and the
+    // attempts so far.
     pub(super) is_random: bool,
+    pub(super) state: Option<String>,
+    pub(super) forwarded: Option<ForwardedOrigin>,
     pub(super) next_span: u64,
     pub(super) attempt_spans: Vec<AttemptSpan>,
+}
+
+/// The place that a client asked a trusted proxy for.
+pub(super) struct ForwardedOrigin {
+    pub(super) is_secure: bool,
+    pub(super) host: Option<HeaderValue>,
+}
+
+impl ForwardedOrigin {
+    /// Returns the host, if the proxy names it. Of a list the first one is the client's.
+    pub(super) fn host(&self) -> Option<Cow<'_, str>> {
+        let hosts = text_of(self.host.as_ref()?);
+        Some(hosts.split(',').next().unwrap_or_default().trim().to_owned().into())
+    }
 }
 
 /// An attempt of a request with a span.
@@ -41,6 +62,7 @@ pub(super) struct AttemptSpan {
     pub(super) began: Instant,
     pub(super) ended: Option<Instant>,
     pub(super) status: Option<StatusCode>,
+    pub(super) call_status: Option<u8>,
     pub(super) error: Option<&'static str>,
 }
 
@@ -62,15 +84,31 @@ pub(super) struct TracedProblem {
 
 impl TraceDetails {
     /// Begins the details of a request with a span, below that of `parent`.
-    pub(super) fn of_sampled(parent: Option<TraceParent>) -> Self {
-        Self { is_random: parent.is_some_and(|parent| parent.is_random), ..Self::default() }
+    pub(super) fn of_sampled(fields: &HeaderMap, peer: &Peer, parent: Option<TraceParent>) -> Self {
+        let forwarded =
+            || ForwardedOrigin { is_secure: is_secure(fields, peer), host: forwarded_host(fields, peer).cloned() };
+        Self {
+            is_random: parent.is_some_and(|parent| parent.is_random),
+            state: parent.and_then(|_| trace_state(fields)),
+            forwarded: peer.trusted.then(forwarded),
+            ..Self::default()
+        }
     }
 
     /// Begins the span of an attempt.
     pub(super) fn begin_span(&mut self, endpoint: &Arc<Endpoint>, began: Instant) {
         if self.attempt_spans.len() <= TRIED_MAX {
             let (span, endpoint) = (self.next_span, Arc::clone(endpoint));
-            self.attempt_spans.push(AttemptSpan { span, endpoint, began, ended: None, status: None, error: None });
+            let (ended, status, call_status, error) = (None, None, None, None);
+            self.attempt_spans.push(AttemptSpan { span, endpoint, began, ended, status, call_status, error });
+        }
+    }
+
+    /// Ends the span of the last attempt with an error, if it has none yet.
+    pub(super) fn attempt_ended(&mut self, error: &'static str) {
+        if let Some(attempt) = self.attempt_spans.last_mut() {
+            attempt.error.get_or_insert(error);
+            attempt.ended.get_or_insert_with(clock::instant);
         }
     }
 
@@ -119,6 +157,30 @@ fn attempt_view<'a>(endpoint: &'a Endpoint, took: Duration, error: Option<Cow<'a
     }
 }
 
+impl AttemptSpan {
+    /// Returns the span of the attempt at a request, which ended at `end` if nothing ended the attempt before.
+    pub(super) fn client_span(&self, request: &RequestView<'_>, end: Instant) -> ClientSpan<'_> {
+        let asked = asked_target(request);
+        ClientSpan {
+            span: self.span,
+            began_micros: clock::micros_at(self.began),
+            ended_micros: clock::micros_at(self.ended.unwrap_or(end)),
+            backend: self.endpoint.backend(),
+            target: self.endpoint.rewrite(&asked).unwrap_or(asked),
+            status: self.status.map(|status| status.as_u16()),
+            call_status: self.call_status,
+            error: self.error,
+        }
+    }
+}
+
+/// Returns the target that backends without a base path get: without dot segments, and here without secrets.
+fn asked_target(request: &RequestView<'_>) -> String {
+    let passed = RequestPath::read(&request.path).ok().and_then(|read| read.passed);
+    let path = passed.as_deref().unwrap_or(&request.path);
+    request.query.as_ref().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
 /// Returns words for the failure of a backend.
 pub(super) fn of_backend(attempt: &TriedEndpoint) -> String {
     let TriedEndpoint { endpoint, cause, .. } = attempt;
@@ -130,6 +192,11 @@ pub(super) fn of_backend(attempt: &TriedEndpoint) -> String {
 #[expect(clippy::cast_precision_loss, reason = "a duration for people's eyes")]
 pub(super) fn millis(span: Duration) -> f64 {
     span.as_micros() as f64 / 1000.0
+}
+
+/// Returns an authority without the name and the password of a user, which are for nobody else.
+pub(super) fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 /// Returns the value of a field as text. Bytes that are no text are replaced.

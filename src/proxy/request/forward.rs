@@ -39,7 +39,7 @@ use crate::proxy::response::body::ProxyBody;
 use crate::proxy::response::grpc_refusal::grpc_refusal;
 use crate::proxy::response::refusal_page::{mark, refusal_page, session_page};
 use crate::proxy::settings::UnmatchedPolicy;
-use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, is_grpc_call};
+use crate::traffic::{AttemptFailure, Endpoint, NoEndpoint, Pool, grpc_status, is_grpc_call};
 use crate::{clock, sockets};
 
 /// The reason to close a connection without an answer.
@@ -125,6 +125,9 @@ fn refused(
 ) -> Response<ProxyBody> {
     let bytes = answer.body().size_hint().exact().unwrap_or_default();
     let (error, detail) = trace.refused(refusal, endpoint, bytes);
+    if let Some(status) = grpc_status(answer.headers()) {
+        trace.call_refused(status);
+    }
     let details = trace.worker.reloadable.get().error_details.then_some(&*detail);
     mark(answer.headers_mut(), &trace.id, error, details);
     answer

@@ -55,13 +55,14 @@ async fn pass_on(
         // The outcome says nothing of the route's own backend: this endpoint lives for one request.
         let breaker = BreakerGuard::unguarded();
         let context = RequestContext::new(trace, endpoint, breaker, request.body.clone());
-        let Ok(mut upstream) = worker.upstreams.get(&client.logins, endpoint, request.needs()).await else {
-            return Err(Refusal::BadGateway);
+        let error = match worker.upstreams.get(&client.logins, endpoint, request.needs()).await {
+            Ok(mut upstream) => match request.send(worker, &mut upstream, endpoint).await {
+                Ok(response) => return request.respond(worker, context, endpoint, upstream, response),
+                Err(error) => error,
+            },
+            Err(_) => AttemptError::of_connection(AttemptFailure::Connect),
         };
-        let error = match request.send(worker, &mut upstream, endpoint).await {
-            Ok(response) => return request.respond(worker, context, endpoint, upstream, response),
-            Err(error) => error,
-        };
+        trace.attempt_ended(error.cause.error);
         if !may_retry(worker, endpoint, &mut request, &error) {
             return Err(error.refusal);
         }

@@ -8,7 +8,7 @@ use http::header::{ALT_SVC, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Method, Response, StatusCode, Version};
 
 use crate::memory_budget::MemoryShare;
-use crate::proxy::context::request::{RequestContext, RequestOutcome};
+use crate::proxy::context::request::{CallStatus, RequestContext, RequestOutcome};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::upstream_request::UpstreamRequest;
@@ -19,8 +19,8 @@ use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
-    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, has_grpc_type,
-    is_only_chunked, plan_compression, restore_prefix, status_of_call,
+    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, grpc_status,
+    has_grpc_type, is_only_chunked, plan_compression, restore_prefix,
 };
 
 impl UpstreamRequest<'_> {
@@ -62,9 +62,9 @@ impl UpstreamRequest<'_> {
             response.headers_mut().entry(ALT_SVC).or_insert_with(|| alt_svc.clone());
         }
         *response.version_mut() = Version::HTTP_11;
-        let (status, awaits_status) = self.status_of(&response);
+        let (status, call) = (response.status(), self.call_status(&response));
         let is_endless = upstream.size_hint().exact().is_none();
-        context.responded(status, awaits_status, upstream);
+        context.responded(status, call, upstream);
         if let Some((protocol, client)) = self.upgrade.take().filter(|_| is_upgraded) {
             let backend = context.open_tunnel().ok_or(Refusal::BadGateway)?;
             // No further head follows on the connection.
@@ -85,13 +85,12 @@ impl UpstreamRequest<'_> {
         Some(alt_svc).filter(|_| self.client.tls.is_some() && endpoint.options().http3)
     }
 
-    /// Returns the status that counts for the endpoint, and true if the status of a gRPC call is still to come.
-    fn status_of(&self, response: &Response<()>) -> (StatusCode, bool) {
+    /// Returns what the head of a response says of the status of a gRPC call.
+    fn call_status(&self, response: &Response<()>) -> CallStatus {
         if self.grpc.is_none() || !has_grpc_type(response.headers()) {
-            return (response.status(), false);
+            return CallStatus::NoCall;
         }
-        let status = status_of_call(response.headers());
-        (status.unwrap_or(response.status()), status.is_none())
+        grpc_status(response.headers()).map_or(CallStatus::Awaited, CallStatus::Known)
     }
 
     /// Makes the backend's references to itself lead through its route.

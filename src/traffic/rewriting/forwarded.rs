@@ -106,6 +106,11 @@ pub fn is_secure(headers: &HeaderMap, peer: &Peer) -> bool {
     peer.secure || (peer.trusted && is_https(headers.get(X_FORWARDED_PROTO)))
 }
 
+/// Returns the host that the client asked the trusted proxy in front of this server for, if the proxy names it.
+pub fn forwarded_host<'h>(headers: &'h HeaderMap, peer: &Peer) -> Option<&'h HeaderValue> {
+    headers.get(X_FORWARDED_HOST).filter(|_| peer.trusted)
+}
+
 fn is_https(proto: Option<&HeaderValue>) -> bool {
     proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }

@@ -21,7 +21,7 @@ pub use accept::accepts_html;
 pub use client_address::client_address;
 pub use compression::{CompressionPlan, ContentCoding, drop_digests, plan_compression, strengthen_etags};
 pub use connection_auth::{authenticates_connection, challenges_connection};
-pub use forwarded::{AddedFields, HopCount, is_routing_loop, is_secure};
+pub use forwarded::{AddedFields, HopCount, forwarded_host, is_routing_loop, is_secure};
 pub use headers::{RequestHop, Upgrade, edit_request, edit_response, edit_trailers, requested_upgrade};
 pub use hop_by_hop::is_only_chunked;
 pub use peer::Peer;

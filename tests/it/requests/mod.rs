@@ -5,6 +5,7 @@ mod failed;
 mod ids;
 mod refused_clients;
 mod refused_heads;
+mod span_attributes;
 mod spans;
 mod taps;
 

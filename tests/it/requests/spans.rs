@@ -25,7 +25,7 @@ const WAIT: Duration = Duration::from_secs(20);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// A collector that passes on what it gets.
-struct Collector {
+pub struct Collector {
     address: SocketAddr,
     got: Receiver<(ExportTraceServiceRequest, Option<String>)>,
     _runtime: Option<tokio::runtime::Runtime>,
@@ -46,7 +46,7 @@ impl TraceService for Taker {
 }
 
 impl Collector {
-    fn over_grpc() -> Self {
+    pub fn over_grpc() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tell, got) = channel();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -73,14 +73,14 @@ impl Collector {
         Self { address: backend.address(), got, _runtime: None }
     }
 
-    fn harness(&self, protocol: &str, flags: &[&str]) -> ServerHarness {
+    pub fn harness(&self, protocol: &str, flags: &[&str]) -> ServerHarness {
         let endpoint = format!("http://{}", self.address);
         let own = ["--telemetry-otlp-endpoint", &endpoint, "--telemetry-otlp-protocol", protocol];
         ServerHarness::with(&[&own, flags].concat())
     }
 
     /// Returns the spans of the next message with spans of requests, with the key and the attributes of its resource.
-    fn next(&self) -> (Vec<Span>, Option<String>, BTreeMap<String, String>) {
+    pub fn next(&self) -> (Vec<Span>, Option<String>, BTreeMap<String, String>) {
         loop {
             let (mut spans, key, resource) = self.next_of_all();
             spans.retain(|span| !span.name.starts_with("command "));
@@ -99,7 +99,7 @@ impl Collector {
     }
 }
 
-fn texts(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> BTreeMap<String, String> {
+pub fn texts(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> BTreeMap<String, String> {
     let text = |value: &Value| match value {
         Value::StringValue(text) => text.clone(),
         Value::IntValue(number) => number.to_string(),
