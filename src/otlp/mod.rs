@@ -3,6 +3,7 @@
 //! Workers put the spans of sampled requests into a bounded queue; one task sends them. Invariants: nobody waits for the collector: spans for
 //! which there is no room, or that it does not take, are dropped and counted; without a collector nothing of this exists.
 
+mod attributes;
 mod client;
 mod exporter;
 mod log_records;

@@ -4,7 +4,7 @@
 
 use opentelemetry::KeyValue;
 
-use super::spans::text;
+use super::attributes::text;
 
 /// The names of the statuses, at their numbers.
 const NAMES: [&str; 17] = [

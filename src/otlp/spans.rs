@@ -9,12 +9,13 @@ use std::str::FromStr as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::SpanData;
 
+use super::attributes::{bounded, size, text};
 use super::rpc;
 use crate::domain::{BackendUrl, Scheme};
-use crate::json::requests::{RequestView, TEXT_BYTES_MAX};
+use crate::json::requests::RequestView;
 
 /// The type of the error if the client went away before the answer.
 const CLIENT_GONE: &str = "client_gone";
@@ -286,18 +287,6 @@ fn known(method: &str) -> Option<&'static str> {
 /// Returns the method in the name of a span.
 fn name_of(method: &str) -> &'static str {
     known(method).unwrap_or("HTTP")
-}
-
-pub(super) fn text(key: &'static str, value: &str) -> KeyValue {
-    KeyValue::new(key, Value::from(bounded(value)))
-}
-
-fn bounded(text: &str) -> String {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
-}
-
-fn size(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn moment(micros: u64) -> SystemTime {

@@ -43,7 +43,7 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Returns the status of a call, if the fields of a head or the trailers have one. What is no status is [`GRPC_UNKNOWN`].
+/// Returns the status of a call, if the fields of a head or the trailers have one. An unreadable one is [`GRPC_UNKNOWN`].
 pub fn grpc_status(fields: &HeaderMap) -> Option<u8> {
     fields.get(GRPC_STATUS).map(|code| match code.as_bytes() {
         [digit @ b'0'..=b'9'] => digit - b'0',

@@ -38,7 +38,7 @@ pub(crate) struct RequestContext {
     answers: bool,
 }
 
-/// What the head of a response says of the status of a gRPC call.
+/// The status of a gRPC call, as far as the head of its response says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallStatus {
     /// The response is not that of a call.
