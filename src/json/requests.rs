@@ -77,7 +77,7 @@ pub struct RequestView<'a> {
     /// The `User-Agent` field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Cow<'a, str>>,
-    /// The `Referer` field.
+    /// The `Referer` field. The values of secret parameters of its query are replaced with `***`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referer: Option<Cow<'a, str>>,
     /// The revision of the configuration in force when it arrived.

@@ -17,8 +17,8 @@ pub(super) fn sampled_span(
     random: impl Fn() -> u64,
 ) -> Option<SpanIds> {
     let own = u128::from(random()) << 64 | u128::from(random());
-    let decided = parent.filter(|_| is_trusted).map(|parent| parent.is_sampled);
-    let is_sampled = decided.unwrap_or_else(|| spans.samples(own));
+    let trusted = parent.filter(|_| is_trusted);
+    let is_sampled = trusted.map_or_else(|| spans.samples(own), |parent| parent.is_sampled);
     let trace = parent.map_or(own, |parent| parent.trace);
     is_sampled.then(|| SpanIds { trace, span: random(), parent: parent.map(|parent| parent.span) })
 }
