@@ -201,6 +201,5 @@ pub(super) fn without_user(authority: &str) -> &str {
 
 /// Returns the value of a field as text. Bytes that are no text are replaced.
 pub(super) fn text_of(value: &HeaderValue) -> Cow<'_, str> {
-    // Visible ASCII is the rule, and quick to see.
-    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
+    String::from_utf8_lossy(value.as_bytes())
 }
