@@ -28,11 +28,11 @@ pub(super) struct CheckedConfig {
     pub(super) drain: Span,
     pub(super) store_wait: Option<Span>,
     /// The longest time for a message to the collector.
-    pub(super) otlp_timeout: Option<Span>,
+    pub(super) otlp_timeout: Span,
     pub(super) operator_tokens: Vec<NamedToken>,
     pub(super) audit_keep: Span,
     /// The time between two messages with metrics.
-    pub(super) metrics_interval: Option<Span>,
+    pub(super) metrics_interval: Span,
     pub(super) api_hosts: Vec<Host>,
     /// The domain under which the proxy serves the dashboard.
     pub(super) published: Option<Host>,
@@ -63,16 +63,8 @@ impl CheckedConfig {
             lease_max: plain.value("session.lease_max", &plain.sessions.lease_max, lease_max)?,
             staged_ttl: span("session.staged_ttl", &plain.sessions.staged_ttl)?,
             drain: span("proxy.drain", &plain.proxy.drain)?,
-            otlp_timeout: plain
-                .telemetry
-                .as_ref()
-                .map(|wanted| span("telemetry.otlp_timeout", &wanted.timeout))
-                .transpose()?,
-            metrics_interval: plain
-                .telemetry
-                .as_ref()
-                .map(|wanted| span("telemetry.metrics_interval", &wanted.metrics_interval))
-                .transpose()?,
+            otlp_timeout: span("telemetry.otlp_timeout", &plain.telemetry.timeout)?,
+            metrics_interval: span("telemetry.metrics_interval", &plain.telemetry.metrics_interval)?,
             store_wait: plain.store_wait.as_ref().map(|wait| span("store.wait", wait)).transpose()?,
             operator_tokens: operator_tokens(&plain)?,
             audit_keep: plain.value("audit.keep", &plain.audit.keep, days)?,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 
 use super::checked_config::CheckedConfig;
-use crate::config::{CollectorSpeaks, TelemetryConfig};
+use crate::config::{CollectorConfig, CollectorSpeaks, SamplingConfig};
 use crate::lifecycle::Lifecycle;
 use crate::otlp::{
-    CommandSpan, LogRecords, MetricsLoss, OtlpExporter, OtlpProtocol, OtlpSender, OtlpSettings, SpanIds, Spans,
+    CommandSpan, LogRecords, MetricsLoss, OtlpProtocol, OtlpSender, OtlpSettings, Sampling, SpanIds, Spans,
     send_metrics,
 };
 use crate::registry::Registry;
@@ -33,31 +33,29 @@ struct CollectedMetricsOutlet {
 }
 
 impl CollectedSignals {
-    /// Starts the tasks that send spans and log records, where they are wanted.
-    ///
-    /// # Errors
-    /// If the endpoint or a header is malformed.
-    pub(super) fn start(config: &CheckedConfig, log: &Log, tasks: &Lifecycle) -> anyhow::Result<Self> {
-        let Some(wanted) = &config.plain.telemetry else { return Ok(Self::default()) };
-        let settings = settings(wanted, config);
-        let mut signals = Self::default();
-        if wanted.logs {
-            let (records, sender) = (Arc::new(LogRecords::default()), OtlpSender::new(&settings)?);
+    /// Starts the tasks that send spans and log records, where they are wanted, and tells what is left out of the variables of OpenTelemetry.
+    pub(super) fn start(config: &CheckedConfig, log: &Log, tasks: &Lifecycle) -> Self {
+        let telemetry = &config.plain.telemetry;
+        telemetry.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let sender = |of: &Option<CollectorConfig>| of.as_ref().map(|of| OtlpSender::new(&settings(of, config)));
+        let records = sender(&telemetry.logs).map(|sender| {
+            let records = Arc::new(LogRecords::default());
             tasks.spawn("log records", Arc::clone(&records).run(sender, tasks.stopping().clone()));
             log.record_into(Arc::clone(&records));
-            signals.records = Some(records);
-        }
-        if wanted.metrics {
-            let (sender, loss) = (OtlpSender::new(&settings)?, Arc::default());
-            let interval = config.metrics_interval.unwrap_or_default().std();
-            signals.metrics = Some(CollectedMetricsOutlet { sender, interval, loss });
-        }
-        if wanted.traces {
-            let (exporter, spans) = (OtlpExporter::new(&settings)?, Spans::new(settings.ratio));
-            tasks.spawn("spans", Arc::clone(&spans).run(exporter, tasks.stopping().clone()));
-            signals.spans = Some(spans);
-        }
-        Ok(signals)
+            records
+        });
+        let metrics = sender(&telemetry.metrics).map(|sender| CollectedMetricsOutlet {
+            sender,
+            interval: config.metrics_interval.std(),
+            loss: Arc::default(),
+        });
+        let spans = sender(&telemetry.traces).map(|sender| {
+            let SamplingConfig { ratio, follows_parent } = telemetry.sampling;
+            let spans = Spans::new(Sampling { ratio, follows_parent });
+            tasks.spawn("spans", Arc::clone(&spans).run(sender, tasks.stopping().clone()));
+            spans
+        });
+        Self { spans, records, metrics }
     }
 
     /// Makes spans of commands, if spans are wanted.
@@ -65,7 +63,7 @@ impl CollectedSignals {
         let Some(spans) = self.spans.clone() else { return };
         registry.observe_commands(Box::new(move |command| {
             let trace = random::bits();
-            if !spans.samples(trace) {
+            if !spans.samples(trace, None) {
                 return;
             }
             spans.tell_command(&CommandSpan {
@@ -91,22 +89,20 @@ impl CollectedSignals {
     pub(super) fn dropped(&self) -> Vec<(&'static str, u64)> {
         let spans = self.spans.as_ref().map(|spans| ("traces", spans.dropped()));
         let records = self.records.as_ref().map(|records| ("logs", records.dropped()));
-        let metrics = self.metrics.as_ref().map(|metrics| ("metrics", metrics.loss.messages()));
+        let metrics = self.metrics.as_ref().map(|metrics| ("metrics", metrics.loss.points()));
         [spans, records, metrics].into_iter().flatten().collect()
     }
 }
 
-fn settings(wanted: &TelemetryConfig, config: &CheckedConfig) -> OtlpSettings {
+fn settings(of: &CollectorConfig, config: &CheckedConfig) -> OtlpSettings {
     OtlpSettings {
-        endpoint: wanted.endpoint.clone(),
-        protocol: match wanted.protocol {
+        url: of.url.clone(),
+        protocol: match of.protocol {
             CollectorSpeaks::Grpc => OtlpProtocol::Grpc,
             CollectorSpeaks::Http => OtlpProtocol::Http,
         },
-        headers: wanted.headers.iter().map(|(name, value)| (name.clone(), value.reveal().clone())).collect(),
-        timeout: config.otlp_timeout.unwrap_or_default().std(),
-        ratio: wanted.sampling_ratio,
-        service_name: wanted.service_name.clone(),
-        resource: wanted.resource.clone(),
+        fields: of.fields.iter().cloned().collect(),
+        timeout: of.timeout.unwrap_or(config.otlp_timeout.std()),
+        resource: config.plain.telemetry.resource.clone(),
     }
 }

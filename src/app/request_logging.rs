@@ -45,7 +45,7 @@ impl RequestLogging {
     /// Starts the access log and the collector, where there is one, for this number of workers.
     pub(super) fn start(config: &CheckedConfig, log: &Log, workers: usize) -> anyhow::Result<Self> {
         let exports = Lifecycle::new();
-        let signals = CollectedSignals::start(config, log, &exports)?;
+        let signals = CollectedSignals::start(config, log, &exports);
         let own = Self { outlets: RequestOutlets { requests: RequestLog::default(), signals, exports }, workers };
         let opened = own.prepare(config)?;
         own.set(config, opened);

@@ -48,3 +48,14 @@ pub enum CollectorSpeaks {
     /// Protobuf over HTTP.
     Http,
 }
+
+impl CollectorSpeaks {
+    /// Returns the protocol with this name, as OpenTelemetry names it.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "grpc" => Some(Self::Grpc),
+            "http/protobuf" => Some(Self::Http),
+            _ => None,
+        }
+    }
+}

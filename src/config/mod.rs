@@ -17,8 +17,11 @@ mod file_sections;
 mod key_change;
 mod otel;
 mod parts;
+mod percent;
 mod sections;
 mod source;
+mod telemetry;
+mod telemetry_values;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -44,17 +47,18 @@ pub use ctl::{BackupArgs, ConfirmationArgs, ExportArgs, ImportArgs, RestoreArgs}
 pub use file::{FileFault, place, utf8};
 pub use key_change::KeyChange;
 pub use parts::{
-    AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, ConnectionsConfig, OperatorConfig,
-    PipeConfig, ProxyConfig, ServerConfig, ServicesFolder, SessionBounds, TelemetryConfig, TlsFiles, TokenConfig,
+    AccessLogConfig, AcmeConfig, ApiConfig, AuditConfig, CertificateConfig, CollectorConfig, ConnectionsConfig,
+    OperatorConfig, PipeConfig, ProxyConfig, SamplingConfig, ServerConfig, ServicesFolder, SessionBounds,
+    TelemetryConfig, TlsFiles, TokenConfig,
 };
 pub use values::{Hidden, Scalar};
 pub use written::Written;
 
 use file_sections::{FileSections, OperatorSection, TlsSection, TokenSection};
 use otel::OtelVariables;
-use sections::{AccessSection, AcmeSection, ApiSection, KEYS, PipeSection, ProxySection, TelemetrySection};
+use sections::{AccessSection, AcmeSection, ApiSection, KEYS, PipeSection, ProxySection};
 use source::Source;
-use values::{Count, NamedValue, Network};
+use values::{Count, Network};
 
 impl FileSections {
     fn over(self, below: Self) -> Self {
@@ -133,7 +137,7 @@ impl FileSections {
             log_filter: or_default(self.log.level, "log-level")?.0,
             log_format: self.log.format.map(|format| format.0),
             mask_query: or_default_list(self.log.mask_query, "log-mask-query")?,
-            telemetry: self.telemetry.under(OtelVariables::read()).complete()?,
+            telemetry: self.telemetry.complete(OtelVariables::read())?,
             access_log: self.log.access.map(AccessSection::complete).transpose()?,
             written,
             source,
@@ -366,27 +370,6 @@ impl ProxySection {
             drain: or_default(self.drain, "proxy-drain")?,
             connections: connections(all, self.address_connections_max),
         })
-    }
-}
-
-impl TelemetrySection {
-    /// Returns the configuration of the collector: none without an endpoint.
-    fn complete(self) -> anyhow::Result<Option<TelemetryConfig>> {
-        let Some(endpoint) = self.otlp_endpoint else { return Ok(None) };
-        let named = |values: Option<Vec<NamedValue>>| values.unwrap_or_default().into_iter().map(|value| value.0);
-        Ok(Some(TelemetryConfig {
-            endpoint: endpoint.0,
-            traces: or_default(self.traces, "telemetry-traces")?.0,
-            logs: or_default(self.logs, "telemetry-logs")?.0,
-            metrics: or_default(self.metrics, "telemetry-metrics")?.0,
-            metrics_interval: or_default(self.metrics_interval, "telemetry-metrics-interval")?,
-            protocol: or_default(self.otlp_protocol, "telemetry-otlp-protocol")?.0,
-            headers: named(self.otlp_headers).collect(),
-            timeout: or_default(self.otlp_timeout, "telemetry-otlp-timeout")?,
-            sampling_ratio: or_default(self.sampling_ratio, "telemetry-sampling-ratio")?.0,
-            service_name: or_default(self.service_name, "telemetry-service-name")?,
-            resource: named(self.resource).map(|(name, value)| (name, value.reveal().clone())).collect(),
-        }))
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 
 use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
@@ -56,8 +58,8 @@ pub struct ServerConfig {
     pub log_format: Option<LogFormat>,
     /// The parameters of queries whose values are hidden.
     pub mask_query: Vec<String>,
-    /// The collector that gets spans, if there is one.
-    pub telemetry: Option<TelemetryConfig>,
+    /// The signals for collectors.
+    pub telemetry: TelemetryConfig,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogConfig>,
     /// The values of all keys as they were given.
@@ -66,31 +68,47 @@ pub struct ServerConfig {
     pub(super) source: Source,
 }
 
-/// The configuration of the spans for a collector.
+/// The signals for collectors of OpenTelemetry.
 #[derive(Debug)]
 pub struct TelemetryConfig {
-    /// The URL of the collector.
-    pub endpoint: String,
-    /// True if it gets spans.
-    pub traces: bool,
-    /// True if it gets log records.
-    pub logs: bool,
-    /// True if it gets metrics.
-    pub metrics: bool,
+    /// The collector that gets spans, if one does.
+    pub traces: Option<CollectorConfig>,
+    /// The collector that gets log records, if one does.
+    pub logs: Option<CollectorConfig>,
+    /// The collector that gets metrics, if one does.
+    pub metrics: Option<CollectorConfig>,
     /// The time between two messages with metrics.
     pub metrics_interval: Written,
+    /// The longest time for one message, where a collector has none of its own.
+    pub timeout: Written,
+    /// The choice of the requests that get spans.
+    pub sampling: SamplingConfig,
+    /// The attributes of the resource, each once; the name of the service is among them.
+    pub resource: Vec<(String, String)>,
+    /// Sentences on the variables of OpenTelemetry that are left out, for the log.
+    pub notes: Vec<String>,
+}
+
+/// The collector of one signal.
+#[derive(Debug)]
+pub struct CollectorConfig {
+    /// The URL of the signal. Over gRPC, only its host and port count.
+    pub url: Uri,
     /// Its protocol.
     pub protocol: CollectorSpeaks,
     /// The fields of each message.
-    pub headers: Vec<(String, Hidden<String>)>,
-    /// The longest time for one message.
-    pub timeout: Written,
-    /// The share of the requests that get spans.
-    pub sampling_ratio: f64,
-    /// The name of the service.
-    pub service_name: String,
-    /// Further attributes of the resource.
-    pub resource: Vec<(String, String)>,
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The longest time for one message, if it has one of its own.
+    pub timeout: Option<Duration>,
+}
+
+/// The choice of the requests that get spans.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingConfig {
+    /// The share of them, from 0 to 1.
+    pub ratio: f64,
+    /// True if a trusted peer that has decided is followed.
+    pub follows_parent: bool,
 }
 
 /// The configuration of the access log.

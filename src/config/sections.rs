@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::config_key::ConfigKey;
 use super::key_change::KeyChange;
 use super::values::{
-    AccessFile, AccessForm, Address, CollectorProtocol, CollectorUrl, Contact, Count, CountOrNone, EabKey, Filter,
-    Flag, HttpsUrl, LogForm, MemorySize, NamedValue, Network, OperatorToken, Origin, PublicPort, Share, Size,
-    UnmatchedHow, Workers, list,
+    AccessFile, AccessForm, Address, CollectorField, CollectorProtocol, CollectorUrl, Contact, Count, CountOrNone,
+    EabKey, Filter, Flag, HttpsUrl, LogForm, MemorySize, Network, OperatorToken, Origin, PublicPort, ResourceAttribute,
+    Share, Size, UnmatchedHow, Workers, list,
 };
 use super::written::Written;
 
@@ -341,9 +341,9 @@ sections! {
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_PROTOCOL", value_name = "PROTOCOL")]
         "telemetry-otlp-protocol" otlp_protocol: CollectorProtocol = "grpc" [restart],
         /// Fields of each message to the collector, as NAME=VALUE
-        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_HEADERS", value_name = "FIELDS", value_delimiter = ',')]
+        #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_HEADERS", value_name = "FIELDS", value_delimiter = ',', hide_env_values = true)]
         #[serde(deserialize_with = "list")]
-        "telemetry-otlp-headers" otlp_headers: Vec<NamedValue> | "none" [restart],
+        "telemetry-otlp-headers" otlp_headers: Vec<CollectorField> | "none" [restart],
         /// The longest time for one message to the collector
         #[arg(env = "SIGNALBOX_TELEMETRY_OTLP_TIMEOUT", value_name = "DURATION")]
         "telemetry-otlp-timeout" otlp_timeout: Written = "10s" [restart],
@@ -356,7 +356,7 @@ sections! {
         /// Further attributes of the resource in spans, as NAME=VALUE
         #[arg(env = "SIGNALBOX_TELEMETRY_RESOURCE", value_name = "ATTRIBUTES", value_delimiter = ',')]
         #[serde(deserialize_with = "list")]
-        "telemetry-resource" resource: Vec<NamedValue> | "none" [restart],
+        "telemetry-resource" resource: Vec<ResourceAttribute> | "none" [restart],
     }
     AccessSection "log.access" {
         /// The form of a line of the access log: json or combined

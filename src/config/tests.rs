@@ -33,6 +33,16 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
+fn a_number_with_a_fraction_means_what_its_text_means() {
+    for ratio in ["0.01", "1e-2", "\"0.01\""] {
+        let config = load(&format!("[telemetry]\nsampling_ratio = {ratio}\n"), &[]).unwrap();
+        assert_eq!(config.telemetry.sampling.ratio.to_bits(), 0.01_f64.to_bits(), "{ratio}");
+    }
+    let config = load("[defaults]\nheaders = { X-Share = 0.5 }\n", &[]).unwrap();
+    assert_eq!(config.default_headers["X-Share"].text(), "0.5");
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
     let wrong = [
         ("[pipe]\nlisten = \"nowhere\"\n", ":2:10:", "`nowhere` has no port; write 127.0.0.1:8181"),
@@ -57,7 +67,14 @@ fn a_wrong_value_is_named_with_its_line_and_the_expected_form() {
         ("[api]\nhosts = \"a.example, b.example\"\n", ":2:", "write a list: [\"a.example\", \"b.example\"]"),
         ("[api]\ncors = 1\n", ":2:", "write a list: cors = [\"1\"]"),
         ("[proxy]\nworkers = -1\n", ":2:", "a whole number from 0 to 1024; 0 means one for each core"),
-        ("[proxy]\nworkers = 1.5\n", ":2:", "not float"),
+        ("[telemetry]\notlp_endpoint = \"http://[::x\"\n", ":2:", "`http://[::x` is not a URL"),
+        ("[telemetry]\notlp_endpoint = \"http://127.0.0.1:9 9\"\n", ":2:", "write http://127.0.0.1:4317"),
+        ("[telemetry]\notlp_headers = [\"b d=1\"]\n", ":2:", "letters, digits and -"),
+        ("[telemetry]\notlp_headers = [\"a=b\\nc\"]\n", ":2:", "the value of the field a holds a control character"),
+        ("[telemetry]\nresource = [\"a\"]\n", ":2:", "`a` has no name and value"),
+        ("[telemetry]\nsampling_ratio = 1.5\n", ":2:", "`1.5` is not a share"),
+        ("[proxy]\nworkers = 2.0\n", ":2:", "`2.0` is not a whole number"),
+        ("[proxy]\nworkers = 1.5\n", ":2:", "`1.5` is not a whole number"),
         ("[proxy]\nworkers = 99999999999999999999\n", ":2:", "the largest is 9223372036854775807"),
         ("[limits]\nsessions_per_address = -1\n", ":2:", "0 means no limit"),
         ("[pipe]\nconnections_max = 0\n", ":2:", "a whole number from 1 to 1000000000"),

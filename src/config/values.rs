@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use base64::Engine as _;
+use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 use super::choices::{AccessFormat, AccessPlace, CollectorSpeaks, LogFormat, Unmatched};
+use super::telemetry_values;
 
 /// A value that is not shown in logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -118,31 +120,21 @@ values! {
     };
 
     /// The URL of a collector.
-    CollectorUrl(String) = |text| {
-        let is_url = text.strip_prefix("http://").or(text.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty());
-        if is_url { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a URL; write http://127.0.0.1:4317")) }
-    };
+    CollectorUrl(Uri) = |text| telemetry_values::collector_url(text);
 
     /// The protocol to a collector.
-    CollectorProtocol(CollectorSpeaks) = |text| match text {
-        "grpc" => Ok(CollectorSpeaks::Grpc),
-        "http/protobuf" => Ok(CollectorSpeaks::Http),
-        _ => Err(format!("`{text}` is none of the choices; write \"grpc\" or \"http/protobuf\"")),
-    };
+    CollectorProtocol(CollectorSpeaks) = |text| CollectorSpeaks::named(text).ok_or_else(|| {
+        format!("`{text}` is none of the choices; write \"grpc\" or \"http/protobuf\"")
+    });
 
-    /// A name with a value, which may be a secret.
-    NamedValue((String, Hidden<String>)) = |text| match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), Hidden(value.trim().to_owned())))
-        }
-        _ => Err(format!("`{text}` has no name and value; write \"name=value\"")),
-    };
+    /// A field of each message to a collector. Its value may be a secret.
+    CollectorField((HeaderName, HeaderValue)) = |text| telemetry_values::message_field(text);
+
+    /// An attribute of the resource.
+    ResourceAttribute((String, String)) = |text| telemetry_values::attribute(text);
 
     /// A share from 0 to 1.
-    Share(f64) = |text| {
-        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-        share.ok_or_else(|| format!("`{text}` is not a share; write a number from 0 to 1, such as 0.01"))
-    };
+    Share(f64) = |text| telemetry_values::share(text);
 
     /// The bearer token of an operator.
     OperatorToken(Hidden<String>) = |text| operator_token(text);
@@ -371,6 +363,8 @@ impl<'de> Deserialize<'de> for Scalar {
         match toml::Value::deserialize(from)? {
             toml::Value::String(text) => Ok(Scalar(text)),
             toml::Value::Integer(number) => Ok(Scalar(number.to_string())),
+            // With its point, so that it never passes for a whole number.
+            toml::Value::Float(number) => Ok(Scalar(format!("{number:?}"))),
             toml::Value::Boolean(truth) => Ok(Scalar(truth.to_string())),
             other => {
                 Err(de::Error::custom(format!("expected text, a number or true or false, not {}", other.type_str())))

@@ -96,7 +96,7 @@ families! {
     LOG_DROPPED: Counter "signalbox_log_lines_dropped_total" ["log"]
         "Lines of a log (server or access) that its place did not take";
     OTLP_DROPPED: Counter "signalbox_otlp_dropped_total" ["signal"]
-        "Spans (traces), log records (logs) and messages with metrics (metrics) that the collector did not get";
+        "Spans (traces), log records (logs) and points of metrics (metrics) that the collector did not get";
     RELOADS: Counter "signalbox_config_reloads_total" ["outcome"]
         "Reloads of the configuration: ok, or refused because it is invalid";
     BUILD: Gauge "signalbox_build_info" ["version"]

@@ -4,89 +4,50 @@
 //! carry the records make none, or each message would cause the next one.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::export::export;
+use super::item_queue::ItemQueue;
 use super::sender::{OtlpSender, text};
+use super::signal::Logs;
 use crate::clock;
 
 /// The most records that wait to be sent.
 const WAITING_MAX: usize = 4096;
-/// The most records in one message.
-const BATCH_MAX: usize = 512;
-/// The time after which waiting records are sent.
-const SEND_EVERY: Duration = Duration::from_secs(1);
-/// The longest time for the last records when the server stops.
-const LAST_RECORDS_MAX: Duration = Duration::from_secs(2);
 /// The beginnings of the targets of libraries that carry the records.
-const CARRIERS: [&str; 6] = ["h2", "hyper", "tonic", "tower", "opentelemetry", "signalbox::otlp"];
+const CARRIERS: [&str; 7] = ["h2", "hyper", "tonic", "tower", "opentelemetry", "rustls", "signalbox::otlp"];
+
+/// The target of all lines of libraries that use the crate `log`, and the field that has their own one.
+const FOREIGN: &str = "log";
+const FOREIGN_TARGET: &str = "log.target";
 
 /// The log records that wait to be sent.
-#[derive(Debug, Default)]
-pub struct LogRecords {
-    waiting: Mutex<Vec<LogRecord>>,
-    dropped: AtomicU64,
+#[derive(Debug)]
+pub struct LogRecords(ItemQueue<LogRecord>);
+
+impl Default for LogRecords {
+    fn default() -> Self {
+        Self(ItemQueue::new(WAITING_MAX))
+    }
 }
 
 impl LogRecords {
     /// Returns the number of records that were dropped.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    fn push(&self, record: LogRecord) {
-        // No code panics while it holds the lock.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < WAITING_MAX {
-            waiting.push(record);
-        } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.lost()
     }
 
     /// Sends records until `stop`, and then those that are left.
     pub async fn run(self: Arc<Self>, sender: OtlpSender, stop: CancellationToken) {
-        while tokio::time::timeout(SEND_EVERY, stop.cancelled()).await.is_err() {
-            self.send_all(&sender).await;
-        }
-        // Records that the collector does not take now are lost with the process.
-        let _ = tokio::time::timeout(LAST_RECORDS_MAX, self.send_all(&sender)).await;
-    }
-
-    async fn send_all(&self, sender: &OtlpSender) {
-        loop {
-            let log_records: Vec<LogRecord> = {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = waiting.len().min(BATCH_MAX);
-                waiting.drain(..count).collect()
-            };
-            let count = log_records.len();
-            if count == 0 {
-                return;
-            }
-            let scope = InstrumentationScope {
-                name: "signalbox".to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                ..InstrumentationScope::default()
-            };
-            let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
-            let resource = Some(sender.resource());
-            let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
-            if sender.send_logs(ExportLogsServiceRequest { resource_logs }).await.is_err() {
-                self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-                return;
-            }
-        }
+        export::<Logs>(&self.0, &sender, &stop).await;
     }
 }
 
@@ -105,7 +66,7 @@ impl<S: Subscriber> Layer<S> for RecordLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(records) = self.0.get() else { return };
         let (target, level) = (event.metadata().target(), *event.metadata().level());
-        if CARRIERS.iter().any(|carrier| target.starts_with(carrier)) {
+        if is_of_carrier(target) {
             return;
         }
         let nanos = clock::micros_at(clock::instant()).saturating_mul(1000);
@@ -118,8 +79,22 @@ impl<S: Subscriber> Layer<S> for RecordLayer {
             ..LogRecord::default()
         };
         event.record(&mut RecordFields(&mut record));
-        records.push(record);
+        if target == FOREIGN
+            && record.attributes.iter().any(|field| field.key == FOREIGN_TARGET && names_carrier(field))
+        {
+            return;
+        }
+        records.0.push(vec![record]);
     }
+}
+
+fn is_of_carrier(target: &str) -> bool {
+    CARRIERS.iter().any(|carrier| target.starts_with(carrier))
+}
+
+fn names_carrier(field: &KeyValue) -> bool {
+    let value = field.value.as_ref().and_then(|value| value.value.as_ref());
+    matches!(value, Some(Value::StringValue(target)) if is_of_carrier(target))
 }
 
 /// Returns the number of a level (OpenTelemetry, Logs Data Model, `SeverityNumber`).
@@ -170,5 +145,26 @@ impl Visit for RecordFields<'_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, Value::DoubleValue(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_what_carries_the_records_make_none() {
+        let (layer, records) = (RecordLayer::default(), Arc::new(LogRecords::default()));
+        layer.put_into(Arc::clone(&records));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(target: "signalbox::otlp::loss_report", "lost");
+            tracing::debug!(target: "hyper_util::client", "connected");
+            tracing::debug!(target: "log", { log.target = "rustls::client" }, "handshake");
+            tracing::info!(target: "log", { log.target = "other" }, "kept");
+            tracing::info!(target: "signalbox::app", "kept");
+        });
+        assert_eq!(records.0.take().0.len(), 2);
     }
 }

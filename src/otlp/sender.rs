@@ -1,139 +1,107 @@
-//! Sends log records and metrics to the collector, in the messages that OTLP has for them.
+//! Sends the messages of one signal to its collector, over gRPC or as protobuf over HTTP.
+//!
+//! Invariants: a message takes no longer than its time limit, connecting included; a message that the collector does not take is not sent again.
 
-use std::str::FromStr as _;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use opentelemetry_http::{Bytes, HttpClient as _};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use http::Uri;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+use super::answer::{NotTaken, Rejected};
 use super::client::MessageClient;
-use super::{ExportError, OtlpProtocol, OtlpSettings};
-
-/// A kind of message: the call of gRPC, and the path of HTTP.
-struct MessageKind {
-    call: &'static str,
-    path: &'static str,
-}
-
-/// Log records.
-const LOGS: MessageKind =
-    MessageKind { call: "/opentelemetry.proto.collector.logs.v1.LogsService/Export", path: "/v1/logs" };
-
-/// Metrics.
-const METRICS: MessageKind =
-    MessageKind { call: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", path: "/v1/metrics" };
+use super::dial::Dialer;
+use super::signal::OtlpSignal;
+use super::{OtlpProtocol, OtlpSettings};
 
 /// Sends messages to a collector. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct OtlpSender {
     transport: OtlpTransport,
+    timeout: std::time::Duration,
     resource: Resource,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum OtlpTransport {
     Grpc { channel: Channel, fields: MetadataMap },
-    Http { client: MessageClient, endpoint: String, fields: HeaderMap },
+    Http(MessageClient),
 }
 
 impl OtlpSender {
     /// Creates a sender. Nothing is connected yet. It must be called where tasks can be started.
-    ///
-    /// # Errors
-    /// If the endpoint or a header is malformed.
-    pub fn new(settings: &OtlpSettings) -> Result<Self, ExportError> {
+    pub fn new(settings: &OtlpSettings) -> Self {
+        let (url, fields) = (&settings.url, settings.fields.clone());
         let transport = match settings.protocol {
-            OtlpProtocol::Grpc => grpc(settings)?,
-            OtlpProtocol::Http => http(settings)?,
+            OtlpProtocol::Grpc => {
+                OtlpTransport::Grpc { channel: channel(settings), fields: MetadataMap::from_headers(fields) }
+            }
+            OtlpProtocol::Http => OtlpTransport::Http(MessageClient::new(url, fields)),
         };
-        let own = [("service.name", settings.service_name.as_str()), ("service.version", env!("CARGO_PKG_VERSION"))];
-        let further = settings.resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let attributes = own.into_iter().chain(further).map(|(key, value)| text(key, value)).collect();
-        Ok(Self { transport, resource: Resource { attributes, ..Resource::default() } })
+        let attributes = settings.resource.iter().map(|(key, value)| text(key, value)).collect();
+        let resource = Resource { attributes, ..Resource::default() };
+        Self { transport, timeout: settings.timeout, resource }
     }
 
-    /// Returns the resource that all messages name.
-    pub(super) fn resource(&self) -> Resource {
-        self.resource.clone()
-    }
-
-    /// Sends log records.
+    /// Sends items in one message. Returns the part that the collector rejected.
     ///
     /// # Errors
-    /// If the collector does not take them. The text is for the log.
-    pub(super) async fn send_logs(&self, message: ExportLogsServiceRequest) -> Result<(), String> {
-        self.send::<_, ExportLogsServiceResponse>(&LOGS, message).await
+    /// If it does not take the message.
+    pub(super) async fn send<S: OtlpSignal>(&self, items: Vec<S::Item>) -> Result<Rejected, NotTaken> {
+        let scope = InstrumentationScope {
+            name: "signalbox".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..InstrumentationScope::default()
+        };
+        let message = S::request(self.resource.clone(), scope, items);
+        let answer = tokio::time::timeout(self.timeout, self.exchange::<S>(message)).await;
+        let response = answer.unwrap_or_else(|_| Err(NotTaken::silent(self.timeout)))?;
+        Ok(S::rejected(response).map(Rejected::of).unwrap_or_default())
     }
 
-    /// Sends metrics.
-    ///
-    /// # Errors
-    /// If the collector does not take them. The text is for the log.
-    pub(super) async fn send_metrics(&self, message: ExportMetricsServiceRequest) -> Result<(), String> {
-        self.send::<_, ExportMetricsServiceResponse>(&METRICS, message).await
-    }
-
-    async fn send<M, R>(&self, kind: &MessageKind, message: M) -> Result<(), String>
-    where
-        M: Message + Send + Sync + 'static,
-        R: Message + Default + Send + Sync + 'static,
-    {
+    async fn exchange<S: OtlpSignal>(&self, message: S::Request) -> Result<S::Response, NotTaken> {
         match &self.transport {
             OtlpTransport::Grpc { channel, fields } => {
                 let mut client = tonic::client::Grpc::new(channel.clone());
-                client.ready().await.map_err(|error| error.to_string())?;
-                let (mut request, call) = (tonic::Request::new(message), PathAndQuery::from_static(kind.call));
-                *request.metadata_mut() = fields.clone();
-                let sent = client.unary(request, call, ProstCodec::<M, R>::default()).await;
-                sent.map(drop).map_err(|status| status.to_string())
+                client.ready().await.map_err(|error| NotTaken::unreachable(&error))?;
+                let mut request = tonic::Request::new(message);
+                request.metadata_mut().clone_from(fields);
+                let codec = ProstCodec::<S::Request, S::Response>::default();
+                let answer = client.unary(request, PathAndQuery::from_static(S::CALL), codec).await;
+                answer.map(tonic::Response::into_inner).map_err(|status| NotTaken::of_grpc(&status))
             }
-            OtlpTransport::Http { client, endpoint, fields } => {
-                let request = Request::post(format!("{endpoint}{}", kind.path));
-                let mut request =
-                    request.body(Bytes::from(message.encode_to_vec())).map_err(|error| error.to_string())?;
-                *request.headers_mut() = fields.clone();
-                let answer = client.send_bytes(request).await.map_err(|error| error.to_string())?;
-                if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+            OtlpTransport::Http(client) => {
+                let answer = client.send(Bytes::from(message.encode_to_vec())).await;
+                let answer = answer.map_err(|error| NotTaken::unreachable(&*error))?;
+                if !answer.status().is_success() {
+                    return Err(NotTaken::of_http(answer.status(), answer.headers()));
+                }
+                S::Response::decode(answer.into_body()).map_err(|_| NotTaken::garbled())
             }
         }
     }
 }
 
-fn grpc(settings: &OtlpSettings) -> Result<OtlpTransport, ExportError> {
-    let mut fields = MetadataMap::new();
-    for (name, value) in &settings.headers {
-        let name =
-            MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| ExportError::header(name))?;
-        let value = MetadataValue::try_from(value.as_str()).map_err(|_| ExportError::header(name.as_str()))?;
-        fields.insert(name, value);
-    }
-    let mut endpoint = Endpoint::from_shared(settings.endpoint.clone()).map_err(|error| ExportError::of(&error))?;
-    if settings.endpoint.starts_with("https://") {
-        let tls = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint.tls_config(tls).map_err(|error| ExportError::of(&error))?;
-    }
-    let channel = endpoint.timeout(settings.timeout).connect_timeout(settings.timeout).connect_lazy();
-    Ok(OtlpTransport::Grpc { channel, fields })
-}
-
-fn http(settings: &OtlpSettings) -> Result<OtlpTransport, ExportError> {
-    let mut fields = HeaderMap::new();
-    for (name, value) in &settings.headers {
-        let key = HeaderName::from_str(name).map_err(|_| ExportError::header(name))?;
-        fields.insert(key, HeaderValue::from_str(value).map_err(|_| ExportError::header(name))?);
-    }
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-    Ok(OtlpTransport::Http { client: MessageClient::new(settings.timeout), endpoint, fields })
+/// Returns a channel to the collector, which connects when it is needed.
+fn channel(settings: &OtlpSettings) -> Channel {
+    let dialer = Dialer::new(&settings.url, &[b"h2"]);
+    // The scheme is plain for the library, because the dialer speaks TLS itself.
+    let mut plain = Uri::default().into_parts();
+    plain.scheme = Some(http::uri::Scheme::HTTP);
+    plain.authority = settings.url.authority().cloned();
+    plain.path_and_query = Some(PathAndQuery::from_static("/"));
+    let endpoint = Endpoint::from(Uri::from_parts(plain).unwrap_or_default()).origin(settings.url.clone());
+    let endpoint = endpoint.clone().user_agent(super::AGENT).unwrap_or(endpoint).connect_timeout(settings.timeout);
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await.map(TokioIo::new) }
+    }))
 }
 
 /// Returns an attribute whose value is a text.

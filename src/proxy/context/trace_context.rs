@@ -18,7 +18,8 @@ pub(super) fn sampled_span(
 ) -> Option<SpanIds> {
     let own = u128::from(random()) << 64 | u128::from(random());
     let trusted = parent.filter(|_| is_trusted);
-    let is_sampled = trusted.map_or_else(|| spans.samples(own), |parent| parent.is_sampled);
+    let decided = trusted.map(|parent| parent.is_sampled);
+    let is_sampled = spans.samples(trusted.map_or(own, |parent| parent.trace), decided);
     let trace = parent.map_or(own, |parent| parent.trace);
     is_sampled.then(|| SpanIds { trace, span: random(), parent: parent.map(|parent| parent.span) })
 }
@@ -43,10 +44,11 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::otlp::Sampling;
 
     #[test]
     fn the_share_of_untrusted_peers_does_not_depend_on_the_ids_that_they_choose() {
-        let spans = Spans::new(0.1);
+        let spans = Spans::new(Sampling { ratio: 0.1, follows_parent: true });
         let seed = Cell::new(1_u64);
         // SplitMix64.
         let random = || {

@@ -1,6 +1,7 @@
 //! Operators see single requests: the id of each, the reasons of those that failed, the access log, and taps.
 
 mod access_log;
+mod collectors;
 mod failed;
 mod ids;
 mod refused_clients;

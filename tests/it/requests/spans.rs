@@ -270,7 +270,7 @@ fn a_collector_that_is_away_costs_a_line_in_the_log_and_no_request() {
     let log = harness.server().log.clone();
     eventually("it is told", || {
         assert_eq!(harness.status("/"), 200);
-        std::fs::read_to_string(&log).unwrap().contains("the collector of spans does not take them")
+        std::fs::read_to_string(&log).unwrap().contains("the collector of spans does not take them all")
     });
 }
 
