@@ -1,6 +1,6 @@
 //! Collects the state of all parts at the moment of a scrape.
 //!
-//! It reads what the parts count anyway, and keeps nothing between two scrapes. Invariants: it waits for no worker and not for the
+//! It reads what the parts count anyway, and keeps nothing but its time between two scrapes. Invariants: it waits for no worker and not for the
 //! writer; no two instances of the snapshot have the same names.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 
 use super::request_logging::RequestOutlets;
 use crate::connection_limits::{ListenerCounts, ListenerTotals, PortConnections};
-use crate::domain::{Catalog, Session};
+use crate::domain::{Catalog, Session, Time};
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::{
     self, AcceptedText, InstanceSample, ListenerSample, ProcessSample, RouteSample, ScrapeText, Snapshot, StoreSample,
@@ -80,6 +80,8 @@ pub(super) struct CollectedMetrics {
     pub(super) api: PortConnections,
     pub(super) memory: MemoryBudget,
     pub(super) reloads: Arc<ReloadCounts>,
+    /// The time of the last snapshot.
+    pub(super) last: AtomicU64,
 }
 
 impl CollectedMetrics {
@@ -97,7 +99,8 @@ impl CollectedMetrics {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let (instances, routes) = instances(&self.registry.catalog(), &self.parts.table.load_full());
+        let last = Time(self.last.swap(clock::now().0, Ordering::Relaxed)).max(clock::started());
+        let (instances, routes) = instances(&self.registry.catalog(), &self.parts.table.load_full(), last);
         let mut unrouted = ReasonCounts::default();
         self.parts.workers.iter().for_each(|worker| unrouted.add(&worker.reasons()));
         let store = store::sizes_of(&self.parts.store_url);
@@ -145,8 +148,8 @@ impl CollectedMetrics {
     }
 }
 
-/// Returns the instances with their active routes.
-fn instances(catalog: &Catalog, table: &RoutingTable) -> (Vec<InstanceSample>, Vec<RouteSample>) {
+/// Returns the instances with their active routes. They were looked at before, `last` at this time.
+fn instances(catalog: &Catalog, table: &RoutingTable, last: Time) -> (Vec<InstanceSample>, Vec<RouteSample>) {
     let (mut instances, mut routes) = (Vec::new(), Vec::with_capacity(table.len()));
     let mut indexes = HashMap::new();
     let is_replaced = |session: &&Arc<Session>| session.record.replaced.is_some();
@@ -162,7 +165,7 @@ fn instances(catalog: &Catalog, table: &RoutingTable) -> (Vec<InstanceSample>, V
         for endpoint in table.endpoints_of(session.key) {
             sample.routes += 1;
             sample.in_maintenance += usize::from(endpoint.in_maintenance());
-            routes.push(route_sample(index, endpoint));
+            routes.push(route_sample(index, endpoint, last));
         }
     }
     (instances, routes)
@@ -179,7 +182,7 @@ fn instance_sample(session: &Session) -> InstanceSample {
     }
 }
 
-fn route_sample(instance: usize, endpoint: &Endpoint) -> RouteSample {
+fn route_sample(instance: usize, endpoint: &Endpoint, last: Time) -> RouteSample {
     RouteSample {
         instance,
         id: endpoint.id(),
@@ -189,6 +192,6 @@ fn route_sample(instance: usize, endpoint: &Endpoint) -> RouteSample {
             HealthState::Unhealthy => Some(false),
         },
         breaker: endpoint.breaker().map(|breaker| breaker.status().state),
-        totals: endpoint.live.totals().map(Box::new),
+        totals: endpoint.live.totals_since(last).map(Box::new),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
@@ -87,6 +88,7 @@ impl LiveParts {
             api: api_connections.clone(),
             memory: memory.clone(),
             reloads: Arc::clone(&reloads),
+            last: AtomicU64::default(),
         });
         let sent = Arc::clone(&collected);
         outlets.signals.observe(registry);

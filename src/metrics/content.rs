@@ -70,7 +70,7 @@ where
 {
     out.family(family, |series| {
         each_route(snapshot, |labels, route| match &route.totals {
-            Some(totals) => series.add(&labels, value(totals)),
+            Some(totals) => series.since(totals.since).add(&labels, value(totals)),
             None => Ok(()),
         })
     })
@@ -79,6 +79,7 @@ where
 fn requests(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
     out.family(&of::REQUESTS, |series| {
         each_route(snapshot, |[service, instance, id], route| {
+            series.since(route.since());
             let counted = route.totals.iter().flat_map(|totals| totals.requests.by_label());
             for (method, code, count) in counted {
                 series.add(&[service, instance, id, method.as_str(), &code.to_string()], count)?;
@@ -88,7 +89,7 @@ fn requests(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
     })?;
     out.family(&of::REQUEST_DURATION, |series| {
         each_route(snapshot, |labels, route| match route.totals.as_ref().and_then(|totals| totals.durations.as_ref()) {
-            Some(durations) => series.add_histogram(&labels, &durations.sample()),
+            Some(durations) => series.since(route.since()).add_histogram(&labels, &durations.sample()),
             None => Ok(()),
         })
     })
@@ -104,6 +105,7 @@ fn request_details(out: &mut FamilyWriter<'_>, snapshot: &Snapshot) -> fmt::Resu
             series.add(&["", "", "", reason], count)?;
         }
         each_route(snapshot, |[service, instance, id], route| {
+            series.since(route.since());
             for (reason, count) in route.totals.iter().flat_map(|totals| totals.reasons.iter()) {
                 series.add(&[service, instance, id, reason], count)?;
             }

@@ -1,6 +1,7 @@
 //! Families and their points as OTLP has them.
 //!
-//! Names are those of the text without `_total`; counters and histograms are cumulative since the start of the process.
+//! Names are those of the text without `_total`. Counters and histograms are cumulative since the start of the process, or since a later time if they
+//! began anew, as those of a route with another backend do.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -11,6 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 
 use super::families::{Family, FamilyKind};
+use crate::domain::Time;
 use crate::duration_buckets::BucketSample;
 
 /// The times of all points, in nanoseconds since 1970.
@@ -31,6 +33,8 @@ pub(super) struct OtlpFamilies {
 #[derive(Debug)]
 pub(super) struct OtlpPoints {
     times: PointTimes,
+    /// The time from which the next points count.
+    start: u64,
     numbers: Vec<NumberDataPoint>,
     histograms: Vec<HistogramDataPoint>,
 }
@@ -43,7 +47,7 @@ impl OtlpFamilies {
 
     /// Begins the points of a family.
     pub(super) fn begin(&self) -> OtlpPoints {
-        OtlpPoints { times: self.times, numbers: Vec::new(), histograms: Vec::new() }
+        OtlpPoints { times: self.times, start: self.times.start, numbers: Vec::new(), histograms: Vec::new() }
     }
 
     /// Ends a family with its points. One without points is left out.
@@ -78,11 +82,16 @@ impl OtlpFamilies {
 }
 
 impl OtlpPoints {
+    /// Sets the time from which the next points count.
+    pub(super) fn since(&mut self, since: Option<Time>) {
+        self.start = since.map_or(self.times.start, nanos);
+    }
+
     /// Adds a point of a counter or gauge.
     pub(super) fn add(&mut self, names: &[&str], values: &[&str], value: number_data_point::Value) {
         self.numbers.push(NumberDataPoint {
             attributes: attributes(names, values),
-            start_time_unix_nano: self.times.start,
+            start_time_unix_nano: self.start,
             time_unix_nano: self.times.now,
             value: Some(value),
             ..NumberDataPoint::default()
@@ -93,7 +102,7 @@ impl OtlpPoints {
     pub(super) fn add_histogram(&mut self, names: &[&str], values: &[&str], sample: &BucketSample) {
         self.histograms.push(HistogramDataPoint {
             attributes: attributes(names, values),
-            start_time_unix_nano: self.times.start,
+            start_time_unix_nano: self.start,
             time_unix_nano: self.times.now,
             count: sample.buckets.iter().map(|(_, count)| count).sum(),
             sum: Some(sample.seconds),
@@ -102,6 +111,11 @@ impl OtlpPoints {
             ..HistogramDataPoint::default()
         });
     }
+}
+
+/// Returns a time in nanoseconds since 1970.
+pub(super) fn nanos(time: Time) -> u64 {
+    time.0.saturating_mul(1_000_000)
 }
 
 fn attributes(names: &[&str], values: &[&str]) -> Vec<KeyValue> {

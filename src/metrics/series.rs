@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::families::{Family, FamilyKind};
 use super::otlp_points::{OtlpFamilies, OtlpPoints};
+use crate::domain::Time;
 use crate::duration_buckets::BucketSample;
 
 /// Writes families: as text, or as OTLP has them.
@@ -84,6 +85,14 @@ impl FamilyWriter<'_> {
 }
 
 impl SeriesWriter<'_> {
+    /// Tells the time from which the next series count; `None` if it is the start of the process. The text has no such times.
+    pub(super) fn since(&mut self, since: Option<Time>) -> &mut Self {
+        if let SeriesPlace::Otlp(points) = &mut self.to {
+            points.since(since);
+        }
+        self
+    }
+
     /// Writes a series of a counter or gauge. `labels` are the values of the family's labels.
     pub(super) fn add(&mut self, labels: &[&str], value: impl SeriesValue) -> fmt::Result {
         let metric = match &mut self.to {

@@ -1,7 +1,7 @@
 //! The state of the server at the moment of a scrape.
 
 use crate::connection_limits::ListenerTotals;
-use crate::domain::{BreakerState, InstanceName, RouteId, ServiceName};
+use crate::domain::{BreakerState, InstanceName, RouteId, ServiceName, Time};
 use crate::registry::{CertificateView, RegistryTotals};
 use crate::traffic::{ReasonCounts, RequestTotals};
 
@@ -61,6 +61,13 @@ pub struct RouteSample {
     pub breaker: Option<BreakerState>,
     /// The counts of its requests; `None` before the first one. Boxed because most routes may have none.
     pub totals: Option<Box<RequestTotals>>,
+}
+
+impl RouteSample {
+    /// Returns the time from which its requests are counted, if it is known.
+    pub(super) fn since(&self) -> Option<Time> {
+        self.totals.as_ref()?.since
+    }
 }
 
 /// The connections of a listener.

@@ -16,6 +16,7 @@ use http::header::ETAG;
 use super::connect_backoff::ConnectBackoff;
 use super::last_failure::LastFailure;
 use super::request_labels::{MethodLabel, ReasonCounts, StatusCounts};
+use crate::domain::Time;
 use crate::duration_buckets::DurationBuckets;
 use crate::traffic::health::EndpointHealth;
 use crate::traffic::worker::WorkerId;
@@ -33,6 +34,8 @@ pub struct LiveState {
     // True if the backend itself sends weak entity tags.
     weak_tags: AtomicBool,
     shards: OnceLock<Box<[Arc<WorkerStats>]>>,
+    /// A time before its first count, and after the last count of another one that it takes the place of.
+    counts_since: OnceLock<Time>,
 }
 
 /// The counters of one worker. Aligned to cache lines of its own, together with its reference count.
@@ -151,6 +154,13 @@ impl LiveState {
             totals.add(&shard.counts());
         }
         Some(totals)
+    }
+
+    /// Returns the same for a reader who looks at all routes now and then, `last` at this time: the counts began after it, if they have not been seen
+    /// before.
+    pub fn totals_since(&self, last: Time) -> Option<RequestTotals> {
+        let totals = self.totals()?;
+        Some(RequestTotals { since: Some(*self.counts_since.get_or_init(|| last)), ..totals })
     }
 
     fn shards(&self) -> &[Arc<WorkerStats>] {
@@ -288,6 +298,8 @@ pub struct RequestTotals {
     pub bytes_received: u64,
     /// The number of requests and tunnels in flight.
     pub in_flight: u64,
+    /// The time from which they count, where the reader knows one.
+    pub since: Option<Time>,
 }
 
 impl RequestTotals {
@@ -380,6 +392,16 @@ mod tests {
         let seen = RequestRecord { latency: Duration::MAX, ..RequestRecord::default() };
         live.begin_request(WorkerId { index: 0, count: 1 }).record(&seen);
         assert!(live.stats().p99_latency_ms >= 3_500_000.0);
+    }
+
+    #[test]
+    fn counts_that_begin_anew_count_from_the_last_look_and_stay_so() {
+        let (live, worker) = (LiveState::default(), WorkerId { index: 0, count: 1 });
+        assert_eq!(live.totals_since(Time(5)), None);
+        live.record_retry(worker);
+        for last in [7, 9] {
+            assert_eq!(live.totals_since(Time(last)).unwrap().since, Some(Time(7)));
+        }
     }
 
     #[test]
