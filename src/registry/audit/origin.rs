@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::domain::OperatorName;
 
@@ -35,10 +35,14 @@ pub struct CallOrigin {
     pub mark: CallMark,
 }
 
-/// Tells the interface of a call if the writer has decided on it and so has counted it. It says nothing about the origin: all marks are
-/// equal.
+/// Says of a call if it is counted: by the writer, which decides on it, or by its interface, whichever comes first. It says nothing about the
+/// origin: all marks are equal.
 #[derive(Clone, Debug, Default)]
-pub struct CallMark(Option<Arc<AtomicBool>>);
+pub struct CallMark(Option<Arc<AtomicU8>>);
+
+const UNCOUNTED: u8 = 0;
+const COUNTED_BY_WRITER: u8 = 1;
+const COUNTED_BY_INTERFACE: u8 = 2;
 
 impl CallMark {
     /// Returns the mark of a new call.
@@ -46,15 +50,21 @@ impl CallMark {
         Self(Some(Arc::default()))
     }
 
-    /// Notes that the writer has decided on the call.
-    pub(in crate::registry) fn set(&self) {
-        // The answer of the writer, which follows, orders it.
-        self.0.iter().for_each(|mark| mark.store(true, Ordering::Relaxed));
+    /// Returns true if the writer counts the commands of the call, all of them: its interface has not counted it.
+    pub(in crate::registry) fn writer_counts(&self) -> bool {
+        self.is_counted_by(COUNTED_BY_WRITER)
     }
 
-    /// Returns true if the writer has decided on the call.
-    pub fn is_set(&self) -> bool {
-        self.0.as_ref().is_some_and(|mark| mark.load(Ordering::Relaxed))
+    /// Returns true if the interface counts the call: the writer has not decided on it.
+    pub(in crate::registry) fn interface_counts(&self) -> bool {
+        self.is_counted_by(COUNTED_BY_INTERFACE)
+    }
+
+    fn is_counted_by(&self, one: u8) -> bool {
+        let Some(mark) = &self.0 else { return true };
+        // Nothing but the mark itself depends on its order.
+        let before = mark.compare_exchange(UNCOUNTED, one, Ordering::Relaxed, Ordering::Relaxed);
+        before.map_or_else(|by| by == one, |_| true)
     }
 }
 
@@ -86,5 +96,22 @@ impl CallOrigin {
     #[must_use]
     pub fn by(self, operator: OperatorName) -> Self {
         Self { operator: Some(operator), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_by_the_writer_or_by_its_interface_and_never_by_both() {
+        let decided = CallMark::of_call();
+        // A call may make several commands.
+        assert!(decided.writer_counts() && decided.clone().writer_counts());
+        assert!(!decided.interface_counts());
+        // Its deadline passed before the writer came to it.
+        let late = CallMark::of_call();
+        assert!(late.interface_counts() && !late.clone().writer_counts());
+        assert!(CallMark::default().writer_counts());
     }
 }

@@ -46,10 +46,10 @@ impl Registry {
         self.calls.add_queries(tally);
     }
 
-    /// Counts a call, unless the writer has decided on it. `name` is what [`crate::registry::call_name`] returns, or
+    /// Counts a call, unless the writer has counted it. `name` is what [`crate::registry::call_name`] returns, or
     /// [`crate::registry::OTHER_CALL`]. The observer of commands learns of a command that was refused.
     pub fn count_call(&self, name: &'static str, origin: &CallOrigin, outcome: Result<(), Kind>) {
-        if origin.mark.is_set() {
+        if !origin.mark.interface_counts() {
             return;
         }
         let word = outcome.err().map_or(OK, Kind::word);

@@ -84,13 +84,16 @@ impl WriterCounts {
         answers: &[Result<Reply, Error>],
         (began, revision): (Instant, u64),
     ) {
+        // Its interface may have given up: the deadline of the call has passed.
+        if !origin.mark.writer_counts() {
+            return;
+        }
         let outcome = |answer: &Result<Reply, Error>| answer.as_ref().map_or_else(|error| error.kind().word(), |_| OK);
         let mut totals = self.lock();
         for (command, answer) in commands.iter().zip(answers) {
             totals.count(command, outcome(answer));
         }
         drop(totals);
-        origin.mark.set();
         let Some(observer) = self.observer.get() else { return };
         for (command, answer) in commands.iter().zip(answers) {
             let (name, outcome) = (command.name(), outcome(answer));
