@@ -37,6 +37,7 @@ pub(super) async fn export<S: OtlpSignal>(waiting: &ItemQueue<S::Item>, sender: 
         }
     }
     // Items that the collector has not taken by now are lost with the process.
+    waiting.lose(report.give_up());
     waiting.lose_all();
     report.tell_last(waiting.lost(), clock::instant());
 }
@@ -87,11 +88,13 @@ async fn send_batch<S: OtlpSignal>(
 ) -> (usize, Option<AskedPause>) {
     let (batch, left) = waiting.take();
     let mut failure = None;
+    report.under_way = batch.len();
     for message in in_messages(batch) {
         let count = message.len();
         // After a failure of the collector itself, it would refuse the rest as well.
         if matches!(failure, Some((true, _))) {
             waiting.lose(count);
+            report.under_way = report.under_way.saturating_sub(count);
             continue;
         }
         match sender.send::<S>(message).await {
@@ -106,13 +109,37 @@ async fn send_batch<S: OtlpSignal>(
                 failure = Some((refusal.is_of_all, refusal.wait));
             }
         }
+        report.under_way = report.under_way.saturating_sub(count);
     }
     (left, failure.map(|(_, asked)| asked))
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::trace::v1::Span;
+
     use super::*;
+    use crate::otlp::signal::Traces;
+    use crate::otlp::{OtlpProtocol, OtlpSettings};
+
+    #[tokio::test]
+    async fn what_is_under_way_at_the_stop_is_lost_too() {
+        // It has a backlog, but never accepts.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1/traces", silent.local_addr().unwrap()).parse().unwrap();
+        let sender = OtlpSender::new(&OtlpSettings {
+            url,
+            protocol: OtlpProtocol::Http,
+            fields: http::HeaderMap::new(),
+            timeout: Duration::from_mins(1),
+            resource: Vec::new(),
+        });
+        let (waiting, stop) = (ItemQueue::new(BATCH_MAX + 10), CancellationToken::new());
+        waiting.push(vec![Span::default(); BATCH_MAX + 3]);
+        stop.cancel();
+        export::<Traces>(&waiting, &sender, &stop).await;
+        assert_eq!(waiting.lost(), BATCH_MAX as u64 + 3);
+    }
 
     #[test]
     fn a_collector_that_asks_for_a_pause_gets_it_within_bounds_and_others_a_longer_one_each_time() {

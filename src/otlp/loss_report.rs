@@ -15,12 +15,14 @@ pub(super) struct LossReport {
     told_at: Option<Instant>,
     told: u64,
     why: Option<String>,
+    /// The items that are being sent, of which nobody knows yet if the collector takes them.
+    pub(super) under_way: usize,
 }
 
 impl LossReport {
     /// Creates a report of a signal with these items.
     pub(super) fn new(items: &'static str) -> Self {
-        Self { items, told_at: None, told: 0, why: None }
+        Self { items, told_at: None, told: 0, why: None, under_way: 0 }
     }
 
     /// Keeps the latest reason.
@@ -34,6 +36,15 @@ impl LossReport {
         if let Some((dropped, reason)) = self.due(lost, now) {
             tracing::warn!(dropped, reason, "the collector of {} does not take them all", self.items);
         }
+    }
+
+    /// Gives up what is under way, because the server stops. Returns the number of its items.
+    pub(super) fn give_up(&mut self) -> usize {
+        let left = std::mem::take(&mut self.under_way);
+        if left > 0 {
+            self.failed("no answer before the server stopped".to_owned());
+        }
+        left
     }
 
     /// Tells the losses that nothing was said of yet.

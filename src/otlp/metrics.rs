@@ -54,6 +54,7 @@ pub async fn send_metrics(
     }
     let last = send_round(&sender, &loss, &mut report, collect());
     let _ = tokio::time::timeout(LAST_ITEMS_MAX, last).await;
+    loss.add(report.give_up());
     report.tell_last(loss.points(), clock::instant());
 }
 
@@ -64,8 +65,8 @@ async fn send_round(
     report: &mut LossReport,
     metrics: Vec<Metric>,
 ) -> Option<Duration> {
-    let mut messages = in_messages(metrics).into_iter();
-    while let Some(message) = messages.next() {
+    report.under_way = points(&metrics);
+    for message in in_messages(metrics) {
         let count = points(&message);
         match sender.send::<Metrics>(message).await {
             Ok(rejected) if rejected.items == 0 && rejected.why.is_empty() => {}
@@ -77,11 +78,12 @@ async fn send_round(
                 loss.add(count);
                 report.failed(failure.why);
                 if failure.is_of_all {
-                    loss.add(messages.map(|message| points(&message)).sum());
+                    loss.add(std::mem::take(&mut report.under_way).saturating_sub(count));
                     return failure.wait;
                 }
             }
         }
+        report.under_way = report.under_way.saturating_sub(count);
     }
     None
 }
