@@ -32,8 +32,8 @@ pub(crate) struct RequestContext {
     stats: Option<RequestStats>,
     // The connection while it carries the request.
     upstream: Option<UpstreamConn>,
-    // True while the trailers of a gRPC call are awaited, which say its status.
-    awaits_status: bool,
+    // The status of a gRPC call if its trailers say nothing, while they are awaited.
+    awaited_status: Option<u8>,
     // True once the response goes to the client.
     answers: bool,
 }
@@ -43,8 +43,8 @@ pub(crate) struct RequestContext {
 pub(crate) enum CallStatus {
     /// The response is not that of a call.
     NoCall,
-    /// The status comes in the trailers.
-    Awaited,
+    /// The status comes in the trailers. It is this one if they say nothing.
+    Awaited(u8),
     /// The response is nothing but this status.
     Known(u8),
 }
@@ -91,15 +91,15 @@ impl RequestContext {
             trace.began,
         );
         let (trace, stats, upstream) = (Rc::clone(trace), Some(stats), None);
-        Box::new(Self { trace, request_body, breaker, stats, upstream, awaits_status: false, answers: false })
+        Box::new(Self { trace, request_body, breaker, stats, upstream, awaited_status: None, answers: false })
     }
 
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call counts in its place.
     pub(crate) fn responded(&mut self, status: StatusCode, call: CallStatus, upstream: UpstreamConn) {
         self.upstream = Some(upstream);
-        self.awaits_status = call == CallStatus::Awaited;
+        self.awaited_status = if let CallStatus::Awaited(otherwise) = call { Some(otherwise) } else { None };
         let counted = if let CallStatus::Known(code) = call { http_status_of_call(code) } else { status };
-        if !self.awaits_status {
+        if self.awaited_status.is_none() {
             self.judge(counted);
         }
         if let Some(stats) = &mut self.stats {
@@ -127,13 +127,13 @@ impl RequestContext {
             Some(Ok(frame)) => frame.trailers_ref(),
             Some(Err(_)) | None => None,
         };
-        let code = trailers.and_then(grpc_status).unwrap_or(GRPC_UNKNOWN);
+        let otherwise = self.awaited_status.take().unwrap_or(GRPC_UNKNOWN);
+        let code = trailers.and_then(grpc_status).unwrap_or(otherwise);
         // A response that breaks off has no status at all.
         if !matches!(frame, Some(Err(_))) {
             self.trace.call_ended(code);
         }
         let status = http_status_of_call(code);
-        self.awaits_status = false;
         self.judge(status);
         self.stats.iter_mut().for_each(|stats| stats.ended_with(status));
     }
@@ -151,7 +151,7 @@ impl RequestContext {
     /// Ends the request. Only the first call counts.
     pub(crate) fn finish(&mut self, outcome: RequestOutcome) {
         let is_whole = outcome == RequestOutcome::Responded { is_whole: true };
-        if self.awaits_status && is_whole && self.stats.is_some() {
+        if self.awaited_status.is_some() && is_whole && self.stats.is_some() {
             // It ended with its last data, behind which nobody looks.
             self.look_for_status(None);
         }
@@ -192,7 +192,7 @@ impl RequestContext {
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
         let polled = upstream.poll_frame(cx);
-        if self.awaits_status
+        if self.awaited_status.is_some()
             && let Poll::Ready(frame) = &polled
         {
             self.look_for_status(frame.as_ref());

@@ -19,8 +19,8 @@ use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
-    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, grpc_status,
-    has_grpc_type, is_only_chunked, plan_compression, restore_prefix,
+    CompressionPlan, ContentCoding, Endpoint, GRPC_UNKNOWN, PrefixMapping, challenges_connection, edit_response,
+    grpc_status, has_grpc_type, is_only_chunked, plan_compression, restore_prefix,
 };
 
 impl UpstreamRequest<'_> {
@@ -62,7 +62,7 @@ impl UpstreamRequest<'_> {
             response.headers_mut().entry(ALT_SVC).or_insert_with(|| alt_svc.clone());
         }
         *response.version_mut() = Version::HTTP_11;
-        let (status, call) = (response.status(), self.call_status(&response));
+        let (status, call) = (response.status(), self.call_status(&response, upstream.is_end_stream()));
         let is_endless = upstream.size_hint().exact().is_none();
         context.responded(status, call, upstream);
         if let Some((protocol, client)) = self.upgrade.take().filter(|_| is_upgraded) {
@@ -85,12 +85,14 @@ impl UpstreamRequest<'_> {
         Some(alt_svc).filter(|_| self.client.tls.is_some() && endpoint.options().http3)
     }
 
-    /// Returns what the head of a response says of the status of a gRPC call.
-    fn call_status(&self, response: &Response<()>) -> CallStatus {
+    /// Returns what the head of a response says of the status of a gRPC call. Only a head that `is_all` of the response has the last word.
+    fn call_status(&self, response: &Response<()>, is_all: bool) -> CallStatus {
         if self.grpc.is_none() || !has_grpc_type(response.headers()) {
             return CallStatus::NoCall;
         }
-        grpc_status(response.headers()).map_or(CallStatus::Awaited, CallStatus::Known)
+        let told = grpc_status(response.headers());
+        let known = told.filter(|_| is_all);
+        known.map_or(CallStatus::Awaited(told.unwrap_or(GRPC_UNKNOWN)), CallStatus::Known)
     }
 
     /// Makes the backend's references to itself lead through its route.

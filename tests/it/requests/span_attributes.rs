@@ -36,19 +36,21 @@ fn of<'a>(attributes: &'a BTreeMap<String, String>, key: &str) -> &'a str {
 }
 
 /// Answers calls of `/shop.Orders/N` with a message and then the gRPC status N in the trailers; with the status in the head if the target has a
-/// query. `/shop.Orders/none` ends without a status, and `/shop.Orders/never` has no answer.
+/// query, and with status 0 in the head before the trailers if that is `early`. `/shop.Orders/none` ends without a status, and `/shop.Orders/never` has no answer.
 async fn serve(mut exchange: Exchange) {
     let code = exchange.request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     if code == "never" {
         std::future::pending::<()>().await;
     }
-    let is_check = exchange.request.method() == "GET";
-    if is_check || exchange.request.uri().query().is_some() {
+    let (is_check, query) = (exchange.request.method() == "GET", exchange.request.uri().query());
+    let is_early = query == Some("early");
+    if is_check || (query.is_some() && !is_early) {
         let mut stream = exchange.head(200, &[("content-type", "application/grpc"), ("grpc-status", &code)]);
         let _ = stream.send_data(Bytes::new(), true);
         return;
     }
-    let mut stream = exchange.head(200, &[("content-type", "application/grpc")]);
+    let early: &[(&str, &str)] = if is_early { &[("grpc-status", "0")] } else { &[] };
+    let mut stream = exchange.head(200, &[&[("content-type", "application/grpc")], early].concat());
     let _ = stream.send_data(Bytes::from_static(&[0, 0, 0, 0, 0]), code == "none");
     if code != "none" {
         let mut trailers = HeaderMap::new();
@@ -73,6 +75,7 @@ fn a_call_that_fails_is_an_error_by_its_own_status_wherever_that_stands() {
         ("a", "5", "", "5", "", "NOT_FOUND"),
         ("a", "5?x", "", "5", "", "NOT_FOUND"),
         ("a", "12?x", "", "12", "UNIMPLEMENTED", "UNIMPLEMENTED"),
+        ("a", "13?early", "", "13", "INTERNAL", "INTERNAL"),
         ("a", "99", "", "2", "UNKNOWN", "UNKNOWN"),
         ("a", "none", "", "2", "UNKNOWN", "UNKNOWN"),
         ("a", "never", "grpc-timeout: 50m\r\n", "4", "deadline_passed", "http_response_timeout"),
@@ -84,7 +87,7 @@ fn a_call_that_fails_is_an_error_by_its_own_status_wherever_that_stands() {
         assert_eq!(spans.len(), 2, "{what}");
         for ((span, told), error) in spans.iter().zip([server, client]) {
             assert_eq!((of(told, "rpc.system"), of(told, "rpc.service")), ("grpc", "shop.Orders"), "{what}");
-            assert_eq!(of(told, "rpc.method"), method.trim_end_matches("?x"), "{what}");
+            assert_eq!(of(told, "rpc.method"), method.split('?').next().unwrap(), "{what}");
             assert_eq!(of(told, "rpc.grpc.status_code"), code, "{what}");
             assert_eq!((of(told, "error.type"), is_error(span)), (error, !error.is_empty()), "{what}");
         }
