@@ -31,7 +31,10 @@ impl RequestId {
         if !peer.trusted {
             return Self::Number(made());
         }
-        let named = headers.get(X_REQUEST_ID).filter(|id| is_fit(id.as_bytes()));
+        // Several lines are a list, as several ids in one line are (RFC 9110 §5.3), and a list is no id.
+        let mut lines = headers.get_all(X_REQUEST_ID).iter();
+        let only = lines.next().filter(|_| lines.next().is_none());
+        let named = only.filter(|id| is_fit(id.as_bytes()));
         named.map_or_else(
             || Self::Number(trace_parent(headers).map_or_else(made, |parent| parent.trace)),
             |id| Self::Named(id.clone()),
@@ -122,5 +125,6 @@ mod tests {
             assert_eq!(id(true, &[("x-request-id", named)]), MADE, "{named:?}");
         }
         assert_eq!(id(true, &[("x-request-id", &"a".repeat(ID_BYTES_MAX))]), "a".repeat(ID_BYTES_MAX));
+        assert_eq!(id(true, &[("x-request-id", "of-a-client"), ("x-request-id", "of-the-proxy")]), MADE);
     }
 }
