@@ -23,13 +23,13 @@ impl Time {
         Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads a time in RFC 3339, with any offset: `2026-11-22T13:40:08.125Z`. Parts of a millisecond are dropped, and a time before
-    /// 1970 is read as the beginning of 1970.
+    /// Reads a time in RFC 3339, with any offset: `2026-11-22T13:40:08.125Z`. Parts of a millisecond are dropped, a time before
+    /// 1970 is read as the beginning of 1970, and one in the last two days of 9999 as the last time that there is.
     ///
     /// # Errors
     /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let read = text.parse::<jiff::Timestamp>().ok();
+        let read = text.parse::<jiff::Timestamp>().ok().or_else(|| end_of_time(text));
         let millis = read.map(|at| u64::try_from(at.as_millisecond()).unwrap_or(0));
         let wrong =
             || Error::invalid("time", format!("`{}` is not a time; write 2026-11-22T13:40:08Z", shortened(text)));
@@ -50,6 +50,13 @@ impl Time {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
     }
+}
+
+/// Reads a time so late that with some offset it would be in the year 10000, such as `9999-12-31T23:59:59Z`, which many write for "no end".
+fn end_of_time(text: &str) -> Option<jiff::Timestamp> {
+    let read = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let is_late = read.date() >= jiff::civil::date(9999, 12, 30);
+    (is_late && read.time().is_some() && read.offset().is_some()).then_some(jiff::Timestamp::MAX)
 }
 
 /// Writes RFC 3339 in UTC with milliseconds: `2026-11-22T13:40:08.125Z`.
@@ -167,7 +174,18 @@ mod tests {
         for early in ["1960-01-01T00:00:00Z", "0266-10-18T08:31:46.0+23:44"] {
             assert_eq!(Time::parse(early), Ok(Time(0)), "{early}");
         }
-        for wrong in ["", "now", "2026-11-22", "2026-13-01T00:00:00Z"] {
+        for late in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999-23:00"] {
+            assert!(Time::parse(late).unwrap() > Time::parse("9999-12-29T00:00:00Z").unwrap(), "{late}");
+        }
+        for wrong in [
+            "9999-12-31",
+            "9999-12-31T23:59:59",
+            "10000-01-01T00:00:00Z",
+            "",
+            "now",
+            "2026-11-22",
+            "2026-13-01T00:00:00Z",
+        ] {
             assert!(Time::parse(wrong).is_err(), "{wrong}");
         }
     }
