@@ -126,6 +126,7 @@ pub fn check(config: ServerConfig) -> anyhow::Result<()> {
     let config = CheckedConfig::new(config)?;
     load_certificates(&config)?;
     backend_tls(config.plain.ca.as_deref())?;
+    request_logging::check(&config)?;
     static_services::check(&config.plain).map_err(|faults| anyhow!(faults))
 }
 

@@ -1,9 +1,12 @@
 //! The places where requests are told of: the access log and the collector of spans, as the configuration wants them.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::io::Errno;
 
 use super::checked_config::CheckedConfig;
 use super::collector::CollectedSignals;
@@ -61,13 +64,8 @@ impl RequestLogging {
         if let Some(open) = self.outlets.requests.access_log().filter(|open| *open.settings() == settings) {
             return Ok(Some(open));
         }
-        let place = format!("{:?}", settings.sink);
-        let told = || {
-            format!(
-                "log.access.file: {place} cannot be opened; its folder must exist, and the user of the server must be allowed to write there"
-            )
-        };
-        let opened = self.outlets.requests.open_access_log(settings, self.workers).with_context(told)?;
+        let told = unopened(&settings.sink);
+        let opened = self.outlets.requests.open_access_log(settings, self.workers).context(told)?;
         Ok(Some(Arc::new(opened)))
     }
 
@@ -83,6 +81,28 @@ impl RequestLogging {
             access.reopen();
         }
     }
+}
+
+/// Checks, without making a file, that the access log of a configuration has a place.
+///
+/// # Errors
+/// If its folder is missing, or a folder stands in its place.
+pub(super) fn check(config: &CheckedConfig) -> anyhow::Result<()> {
+    let Some(AccessLogSettings { sink: AccessSink::File(path), .. }) = wanted(config) else { return Ok(()) };
+    // The folder of a bare name is the present one.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fault: Option<io::Error> = match folder.metadata() {
+        Err(error) => Some(error),
+        Ok(found) if !found.is_dir() => Some(Errno::NOTDIR.into()),
+        Ok(_) => path.is_dir().then(|| Errno::ISDIR.into()),
+    };
+    fault.map_or(Ok(()), Err).context(unopened(&AccessSink::File(path)))
+}
+
+fn unopened(sink: &AccessSink) -> String {
+    format!(
+        "log.access.file: {sink:?} cannot be opened; its folder must exist, and the user of the server must be allowed to write there"
+    )
 }
 
 fn wanted(config: &CheckedConfig) -> Option<AccessLogSettings> {

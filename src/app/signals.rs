@@ -1,7 +1,8 @@
 //! The signals of the process.
 //!
 //! `SIGTERM`, `SIGINT` and `SIGQUIT` stop it in good order; `SIGHUP` reloads the configuration and opens the access log again, `SIGUSR1`
-//! only the latter; `SIGUSR2` is logged and does nothing. The standard library ignores `SIGPIPE`.
+//! only the latter; `SIGUSR2` is logged and does nothing. The standard library ignores `SIGPIPE`. `SIGXFSZ` does nothing either, so that a file
+//! that has reached the size limit of the process (`ulimit -f`) fails its writes as a full disk does.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +13,8 @@ pub(super) struct Signals {
     interrupt: Signal,
     quit: Signal,
     user2: Signal,
+    // Never read: the write that caused it has its error.
+    _file_size: Signal,
 }
 
 /// The signals that change what the running server reads and writes.
@@ -30,6 +33,7 @@ impl Signals {
             interrupt: on(SignalKind::interrupt())?,
             quit: on(SignalKind::quit())?,
             user2: on(SignalKind::user_defined2())?,
+            _file_size: on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         };
         Ok((signals, of_files))
     }

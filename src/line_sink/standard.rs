@@ -1,6 +1,6 @@
 //! The sinks of standard output and standard error: one for the whole process, because the log and the access log may both write there.
 //!
-//! Invariants: streams that are one pipe or terminal (`2>&1`) have one sink.
+//! Invariants: streams that are one file, pipe or terminal (`2>&1`) have one sink.
 
 use std::fs::File;
 use std::io;
@@ -33,11 +33,10 @@ pub fn standard_sink(stream: impl AsFd) -> io::Result<SharedSink> {
     Ok(sink)
 }
 
-/// Returns the sink of the standard stream that is the same pipe or terminal as `file`. Regular files are left out: each write to their end is
-/// one piece.
+/// Returns the sink of the standard stream that is the same file, pipe or terminal as `file`. The two must not write to a regular file apart: a
+/// stream that was not opened for appending would write over the lines at its end.
 pub fn standard_sink_like(file: &File) -> Option<SharedSink> {
-    let is_stream = file.metadata().is_ok_and(|found| !found.is_file());
-    is_stream.then(|| of(&sinks(), identity(file).ok()?)).flatten()
+    of(&sinks(), identity(file).ok()?)
 }
 
 impl LineSink<File> {
@@ -87,7 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn a_regular_file_is_no_stream() {
+    fn a_path_to_the_file_of_a_stream_leads_to_its_sink_and_other_files_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let sink = standard_sink(File::create(&path).unwrap()).unwrap();
+        assert_eq!(lock(&sink).put(b"log\n"), 0);
+        let named = File::options().append(true).open(&path).unwrap();
+        assert_eq!(lock(&standard_sink_like(&named).unwrap()).put(b"access\n"), 0);
+        assert_eq!(lock(&sink).put(b"more\n"), 0);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "log\naccess\nmore\n");
         assert!(standard_sink_like(&tempfile::tempfile().unwrap()).is_none());
     }
 }

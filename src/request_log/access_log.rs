@@ -22,15 +22,17 @@ use crate::{clock, lifecycle};
 
 /// The most bytes that wait in the buffer of one worker.
 const WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// The number of bytes from which on the thread is woken before its time. A few times as many no longer fit into the cache of a
-/// core, and then a write costs the system three times as much for each byte.
-const WAKE_BYTES: usize = 64 * 1024;
+/// The number of bytes from which on the thread is woken before its time. Fewer cost more changes of threads and system calls; more no longer
+/// fit into the cache of a core.
+const WAKE_BYTES: usize = 256 * 1024;
 /// The room that a buffer keeps. It is above the number that wakes the thread, because lines are added until it has come.
 const KEPT_BYTES: usize = 2 * WAKE_BYTES;
 /// The time after which waiting lines are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// The longest time for the last lines.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+/// The most threads that write: that of the log, and those of earlier ones whose place does not take their last lines.
+const THREADS_MAX: usize = 4;
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +83,11 @@ impl AccessLog {
     /// Opens the sink and starts the thread, for this number of workers. Lines that are lost are counted in `lost`.
     ///
     /// # Errors
-    /// If the sink cannot be opened, or the system has no room for another thread.
+    /// If the sink cannot be opened, the system has no room for another thread, or too many earlier logs have not ended.
     pub(super) fn start(settings: AccessLogSettings, workers: usize, lost: Arc<LostLines>) -> io::Result<Self> {
+        if lost.threads.load(Ordering::Relaxed) >= THREADS_MAX {
+            return Err(io::Error::other("the places of earlier access logs take nothing; read what is there first"));
+        }
         let sink = OpenSink::open(settings.sink.clone())?;
         let shared = Arc::new(SharedLog {
             buffers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
@@ -92,7 +97,9 @@ impl AccessLog {
         });
         let (ending, written) = mpsc::channel();
         let writer = AccessLogThread { shared: Arc::clone(&shared), sink, ending };
-        let thread = lifecycle::spawn_thread("access log".to_owned(), move || writer.run())?.thread().clone();
+        let started = lifecycle::spawn_thread("access log".to_owned(), move || writer.run())?;
+        shared.lost.threads.fetch_add(1, Ordering::Relaxed);
+        let thread = started.thread().clone();
         Ok(Self { settings, shared, thread, written: Mutex::new(written) })
     }
 
@@ -191,6 +198,7 @@ impl AccessLogThread {
                 self.sink.reopen();
             }
             if closes {
+                self.shared.lost.threads.fetch_sub(1, Ordering::Relaxed);
                 return self.shared.lost.warn();
             }
             self.shared.lost.warn_if_due(clock::now());
@@ -216,6 +224,7 @@ impl AccessLogThread {
 
 #[cfg(test)]
 mod tests {
+    use super::THREADS_MAX;
     use crate::json::requests::RequestView;
     use crate::request_log::json_line::tests::bare;
     use crate::request_log::{AccessLogSettings, AccessSink, LogLine, RequestLog};
@@ -241,5 +250,16 @@ mod tests {
         drop(access);
         let _other = requests.open_access_log(settings("/dev/null"), 1).unwrap();
         assert!(requests.lost_lines() >= lost);
+    }
+
+    #[test]
+    fn logs_whose_place_is_stuck_are_bounded() {
+        let requests = RequestLog::default();
+        let mut open: Vec<_> =
+            (0..THREADS_MAX).map(|_| requests.open_access_log(settings("/dev/null"), 1).unwrap()).collect();
+        let refused = requests.open_access_log(settings("/dev/null"), 1).unwrap_err();
+        assert!(refused.to_string().contains("earlier access logs"), "{refused}");
+        open.pop().unwrap().finish();
+        assert!(requests.open_access_log(settings("/dev/null"), 1).is_ok());
     }
 }

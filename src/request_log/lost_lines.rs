@@ -4,7 +4,7 @@
 //! more than once in [`WARN_EVERY`].
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::locks::lock;
 use crate::domain::{Span, Time};
@@ -18,6 +18,8 @@ pub(super) struct LostLines {
     ever: AtomicU64,
     unwarned: AtomicU64,
     warned: Mutex<Option<Time>>,
+    /// The number of threads that write lines.
+    pub(super) threads: AtomicUsize,
 }
 
 impl LostLines {

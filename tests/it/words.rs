@@ -73,6 +73,8 @@ fn a_check_says_what_a_start_would_say_and_runs_nothing() {
         "[session]\ngrace = \"soon\"\n",
         "[pipe]\nlisten = \"0.0.0.0:0\"\n",
         "[backends]\nca = \"no.such.pem\"\n",
+        "[log.access]\nfile = \"no.such.folder/access.log\"\n",
+        "[log.access]\nfile = \"/\"\n",
         "[api]\nlisten = \"127.0.0.1:0\"\ncert = \"no.such.pem\"\nkey = \"no.such.pem\"\n",
     ] {
         let (code, said, error) = run(&["check", path], wrong);
