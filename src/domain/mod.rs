@@ -12,6 +12,7 @@ mod confirmation;
 mod error;
 mod event;
 mod fairness;
+mod grpc_status;
 mod history;
 mod host;
 mod lease;
@@ -42,6 +43,7 @@ pub use confirmation::{ConfirmWithin, Confirmation, ConfirmationId, Failures, Gu
 pub use error::{Error, Kind};
 pub use event::{Event, EventInstance, EventKind, EventRecord, Topics};
 pub use fairness::may_take_another;
+pub use grpc_status::grpc_status_name;
 pub use history::{ApplyReason, HistoryMark, REVISIONS_MAX};
 pub use host::{Host, listed};
 pub use lease::{Lease, LeaseBound};

@@ -4,32 +4,13 @@
 
 use opentelemetry::KeyValue;
 
+use crate::domain::grpc_status_name;
+
 use super::attributes::text;
 
-/// The names of the statuses, at their numbers.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 /// The statuses that are failures of the server.
 const FAILURES_OF_SERVERS: [&str; 6] =
     ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
-const UNKNOWN: &str = "UNKNOWN";
 const DEADLINE_EXCEEDED: u8 = 4;
 const UNAVAILABLE: u8 = 14;
 
@@ -50,7 +31,7 @@ pub(super) fn server_error(status: u8) -> Option<&'static str> {
 
 /// Returns the name of the status of a call if it is a failure for the client, as all are but `OK`.
 pub(super) fn client_error(status: u8) -> Option<&'static str> {
-    (status != 0).then(|| NAMES.get(usize::from(status)).copied().unwrap_or(UNKNOWN))
+    (status != 0).then(|| grpc_status_name(status))
 }
 
 /// Returns the status that clients give a call to which none came, because the attempt failed with this type of error (RFC 9209 §2.3).

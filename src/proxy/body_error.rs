@@ -30,3 +30,15 @@ pub(crate) enum BodyError {
     #[error(transparent)]
     Encoder(#[from] io::Error),
 }
+
+impl BodyError {
+    /// True if a response broke off because the rest of its request could not be sent, which the backend has not caused.
+    pub(crate) fn is_of_request(&self) -> bool {
+        match self {
+            Self::Backend(error) => matches!(error, ResponseError::RequestBroken),
+            // This server resets the stream of a request whose body breaks off.
+            Self::Stream(error) => error.is_reset() && !error.is_remote() && !error.is_library(),
+            Self::TooLarge | Self::Abandoned | Self::Source(_) | Self::Client(_) | Self::Encoder(_) => false,
+        }
+    }
+}

@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use crate::clock;
 use crate::domain::{Event, Time};
+use crate::proxy::context::judged_response::JudgedResponse;
 use crate::reports::{Report, Reports};
 use crate::traffic::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerTransition, Endpoint};
 
@@ -47,16 +46,16 @@ impl BreakerGuard {
         self.0.as_ref().is_some_and(|held| held.is_trial)
     }
 
-    /// Gives the breaker its verdict on a response with this status, unless it has one. A response that counts as a failure is the last
+    /// Gives the breaker its verdict on a response, unless it has one. A response that counts as a failure is the last
     /// one of the endpoint; a request without a response is noted where it failed, with its own words.
-    pub(crate) fn judge(&mut self, status: StatusCode, reports: &Reports) {
-        if !status.is_server_error() {
-            return self.record(BreakerOutcome::Success, reports);
+    pub(crate) fn judge(&mut self, response: JudgedResponse, reports: &Reports) {
+        let outcome = response.outcome();
+        if outcome == BreakerOutcome::Failure
+            && let Some(HeldPermit { endpoint, .. }) = &self.0
+        {
+            endpoint.live.failures.note(clock::now(), &response.words());
         }
-        if let Some(HeldPermit { endpoint, .. }) = &self.0 {
-            endpoint.live.failures.note(clock::now(), &format!("it answered with an error ({})", status.as_u16()));
-        }
-        self.record(BreakerOutcome::Failure, reports);
+        self.record(outcome, reports);
     }
 
     /// Gives the breaker its verdict, unless it has one.

@@ -3,6 +3,7 @@
 pub(crate) mod breaker_guard;
 pub(crate) mod client;
 pub(crate) mod counters;
+pub(crate) mod judged_response;
 pub(crate) mod long_streams;
 pub(crate) mod request;
 pub(crate) mod stats;

@@ -16,12 +16,13 @@ use crate::connect::BackendStream;
 use crate::http1::UpgradedStream;
 use crate::proxy::body_error::BodyError;
 use crate::proxy::context::breaker_guard::BreakerGuard;
+use crate::proxy::context::judged_response::JudgedResponse;
 use crate::proxy::context::stats::RequestStats;
 use crate::proxy::context::trace::RequestTrace;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upstream::request_body::{RequestBody, UploadProgress};
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
-use crate::traffic::{BreakerOutcome, Endpoint, GRPC_UNKNOWN, MethodLabel, grpc_status, http_status_of_call};
+use crate::traffic::{BreakerOutcome, Endpoint, MethodLabel, grpc_status};
 
 /// A request at the endpoint that it was sent to.
 pub(crate) struct RequestContext {
@@ -32,8 +33,8 @@ pub(crate) struct RequestContext {
     stats: Option<RequestStats>,
     // The connection while it carries the request.
     upstream: Option<UpstreamConn>,
-    // The status of a gRPC call if its trailers say nothing, while they are awaited.
-    awaited_status: Option<u8>,
+    // The status in the head of the response to a gRPC call, while its trailers are awaited.
+    awaited_status: Option<Option<u8>>,
     // True once the response goes to the client.
     answers: bool,
 }
@@ -43,8 +44,8 @@ pub(crate) struct RequestContext {
 pub(crate) enum CallStatus {
     /// The response is not that of a call.
     NoCall,
-    /// The status comes in the trailers. It is this one if they say nothing.
-    Awaited(u8),
+    /// The status comes in the trailers. If they say nothing, it is that of the head, if there is one.
+    Awaited(Option<u8>),
     /// The response is nothing but this status.
     Known(u8),
 }
@@ -97,13 +98,14 @@ impl RequestContext {
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call counts in its place.
     pub(crate) fn responded(&mut self, status: StatusCode, call: CallStatus, upstream: UpstreamConn) {
         self.upstream = Some(upstream);
-        self.awaited_status = if let CallStatus::Awaited(otherwise) = call { Some(otherwise) } else { None };
-        let counted = if let CallStatus::Known(code) = call { http_status_of_call(code) } else { status };
+        self.awaited_status = if let CallStatus::Awaited(in_head) = call { Some(in_head) } else { None };
+        let response =
+            if let CallStatus::Known(code) = call { JudgedResponse::Call(code) } else { JudgedResponse::Http(status) };
         if self.awaited_status.is_none() {
-            self.judge(counted);
+            self.judge(response);
         }
         if let Some(stats) = &mut self.stats {
-            stats.answered(counted);
+            stats.answered(response.status());
             self.trace.responded(status, stats.latency());
         }
         if let CallStatus::Known(code) = call {
@@ -111,31 +113,34 @@ impl RequestContext {
         }
     }
 
-    fn judge(&mut self, status: StatusCode) {
-        self.breaker.judge(status, &self.trace.worker.reports);
+    fn judge(&mut self, response: JudgedResponse) {
+        self.breaker.judge(response, &self.trace.worker.reports);
     }
 
     /// Judges a gRPC call by the status in its trailers. A stream may last for ever, so that its first message ends a trial.
     fn look_for_status(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
-        let trailers = match frame {
+        let code = match frame {
             Some(Ok(frame)) if frame.is_data() => {
                 if self.breaker.is_trial() {
-                    self.judge(StatusCode::OK);
+                    self.judge(JudgedResponse::Http(StatusCode::OK));
                 }
                 return;
             }
-            Some(Ok(frame)) => frame.trailers_ref(),
+            Some(Ok(frame)) => frame.trailers_ref().and_then(grpc_status),
             Some(Err(_)) | None => None,
         };
-        let otherwise = self.awaited_status.take().unwrap_or(GRPC_UNKNOWN);
-        let code = trailers.and_then(grpc_status).unwrap_or(otherwise);
-        // A response that breaks off has no status at all.
-        if !matches!(frame, Some(Err(_))) {
+        let in_head = self.awaited_status.take().flatten();
+        let response = match (code, frame) {
+            (Some(code), _) => JudgedResponse::Call(code),
+            (None, Some(Err(error))) if error.is_of_request() => JudgedResponse::RequestBrokenOff,
+            (None, Some(Err(_))) => JudgedResponse::CallBrokenOff,
+            (None, Some(Ok(_)) | None) => in_head.map_or(JudgedResponse::CallWithoutStatus, JudgedResponse::Call),
+        };
+        if let Some(code) = response.call_status() {
             self.trace.call_ended(code);
         }
-        let status = http_status_of_call(code);
-        self.judge(status);
-        self.stats.iter_mut().for_each(|stats| stats.ended_with(status));
+        self.judge(response);
+        self.stats.iter_mut().for_each(|stats| stats.ended_with(response.status()));
     }
 
     /// Hands the connection over to the tunnel that the request opens.

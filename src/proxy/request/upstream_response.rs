@@ -19,8 +19,8 @@ use crate::proxy::response::streamed::StreamedBody;
 use crate::proxy::response::tunnel;
 use crate::proxy::upstream::upstream_conn::UpstreamConn;
 use crate::traffic::{
-    CompressionPlan, ContentCoding, Endpoint, GRPC_UNKNOWN, PrefixMapping, challenges_connection, edit_response,
-    grpc_status, has_grpc_type, is_only_chunked, plan_compression, restore_prefix,
+    CompressionPlan, ContentCoding, Endpoint, PrefixMapping, challenges_connection, edit_response, grpc_status,
+    has_grpc_type, is_only_chunked, plan_compression, restore_prefix,
 };
 
 impl UpstreamRequest<'_> {
@@ -92,7 +92,7 @@ impl UpstreamRequest<'_> {
         }
         let told = grpc_status(response.headers());
         let known = told.filter(|_| is_all);
-        known.map_or(CallStatus::Awaited(told.unwrap_or(GRPC_UNKNOWN)), CallStatus::Known)
+        known.map_or(CallStatus::Awaited(told), CallStatus::Known)
     }
 
     /// Makes the backend's references to itself lead through its route.

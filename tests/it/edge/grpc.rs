@@ -105,6 +105,65 @@ fn statistics_and_breakers_judge_a_call_by_its_status_wherever_it_stands() {
     assert!((3_500_000..=3_600_000).contains(&pushback), "{pushback}");
 }
 
+/// Fails calls in the way that the path names.
+async fn fail(mut exchange: Exchange) {
+    let path = exchange.request.uri().path().to_owned();
+    if path == "/in-the-head" {
+        let mut stream = exchange.head(200, &[("content-type", "application/grpc"), ("grpc-status", "13")]);
+        let _ = stream.send_data(Bytes::new(), true);
+        return;
+    }
+    let mut stream = exchange.head(200, &[("content-type", "application/grpc")]);
+    let _ = stream.send_data(Bytes::from_static(&[0, 0, 0, 0, 0]), path == "/without-status");
+    match &*path {
+        "/in-the-trailers" => {
+            let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "14".parse().unwrap())]);
+            let _ = stream.send_trailers(trailers);
+        }
+        // The head would be dropped with a reset that comes at once.
+        "/broken-off" => {
+            let _ = exchange.body().await;
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_last_failure_of_a_call_names_the_grpc_status_that_was_sent_and_none_that_was_not() {
+    let (harness, backend) = (ServerHarness::open(), Http2Backend::new(fail));
+    let mut instance = harness.empty("shop-1");
+    instance.add("*", "/", &backend.url());
+    instance.expect("OPTIONS_SET", "r1|max_body_size|10", "OPTIONS_OK");
+    instance.set("CIRCUIT_BREAKER_SET", "r1|100|1h|1");
+    let reason = || harness.told("/v1/routes")["items"][0]["last_failure"]["reason"].clone();
+
+    let begin = |path: &str| {
+        let mut wire = harness.connect();
+        wire.send(call("transfer-encoding: chunked\r\n").replace("/shop.Orders/List", path));
+        assert_eq!(wire.head().unwrap().status(), 200);
+        wire
+    };
+
+    // A call that breaks off because of its own body says nothing of the backend.
+    let mut wire = begin("/broken-off");
+    wire.send(format!("20\r\n{}\r\n", "x".repeat(32)));
+    while wire.chunk().is_some() {}
+    eventually("the call has ended", || instance.payload("STATS_GET", "r1")["requests"] == 1);
+    assert_eq!(reason(), serde_json::Value::Null);
+
+    for (path, words) in [
+        ("/in-the-head", "it answered with the gRPC status INTERNAL (13)"),
+        ("/in-the-trailers", "it answered with the gRPC status UNAVAILABLE (14)"),
+        ("/without-status", "its response ended without a gRPC status"),
+        ("/broken-off", "it broke its response off"),
+    ] {
+        let mut wire = begin(path);
+        wire.send("0\r\n\r\n");
+        eventually(words, || reason() == words);
+    }
+}
+
 #[test]
 fn a_rate_limit_refuses_calls_with_the_time_of_the_next_one() {
     let (harness, backend) = (ServerHarness::open(), Http2Backend::new(serve));
