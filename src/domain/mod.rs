@@ -52,7 +52,7 @@ pub use names::{
     ConnectionId, HIDDEN, InstanceName, Metadata, OperatorName, RouteId, RouteName, ServiceName, SessionId, SessionKey,
     Subject, Target, TokenName, is_hidden,
 };
-pub use nearest::nearest;
+pub use nearest::{letters_apart, nearest};
 pub use operations::{Drain, Maintenance, MaintenanceEntry, Pending, PendingKind, Ticket};
 pub use options::{LoadBalancing, OptionSpec, Options};
 pub use origin::Origin;

@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod event_view;
 pub mod explain;
 mod explained_request;
+mod host_meant;
 mod member_state;
 mod near_match;
 pub mod operator_views;

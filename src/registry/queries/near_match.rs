@@ -1,5 +1,5 @@
-//! Finds what a request without a route may have meant: a route that is staged and not applied, other paths of its host, or a host that is
-//! spelled almost like it.
+//! Finds what a request without a route may have meant: a route that is staged and not applied, other paths of its host, or a host that
+//! is near.
 //!
 //! It decides nothing; its words are for people. Invariant: at most [`SHOWN_MAX`] routes and paths are named, with the number of the others.
 
@@ -7,7 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::domain::{Catalog, Host, Route, Session, nearest};
+use crate::domain::{Catalog, Host, Route, Session};
+
+use super::host_meant::HostGuess;
 
 /// The most routes, and the most paths, that are named.
 const SHOWN_MAX: usize = 3;
@@ -24,7 +26,9 @@ pub(super) fn near_match(catalog: &Catalog, host: &str, path: &str) -> String {
         return matching;
     }
     let paths = active_paths(catalog, host) + &staged_paths(&staged, host);
-    if paths.is_empty() { host_meant(catalog, &staged, host, path) } else { paths }
+    // The paths of the host say more than a host that is only near, but a wildcard of its own name has the path itself.
+    let guess = host_meant(catalog, &staged, host, path).filter(|guess| paths.is_empty() || guess.is_base_of(host));
+    paths + &guess.map_or_else(String::new, |guess| guess.words(host, STAGED))
 }
 
 fn staged_routes(catalog: &Catalog) -> impl Iterator<Item = StagedRoute<'_>> {
@@ -79,22 +83,19 @@ fn staged_paths(staged: &[StagedRoute<'_>], host: &str) -> String {
     }
 }
 
-/// Returns words for the host that is spelled almost like the one of the request, of a route that has the path.
-fn host_meant(catalog: &Catalog, staged: &[StagedRoute<'_>], host: &str, path: &str) -> String {
-    if let Some(name) = nearest(host, names_covering(active_routes(catalog), path)) {
-        return format!("; did you mean the host {name}?");
-    }
-    match nearest(host, names_covering(staged.iter().map(|(_, route)| *route), path)) {
-        Some(name) => format!("; did you mean the host {name}? It is {STAGED}"),
-        None => String::new(),
-    }
-}
-
-fn names_covering<'a>(routes: impl Iterator<Item = &'a Route>, path: &str) -> impl Iterator<Item = &'a str> {
-    routes.filter(|route| route.path.covers(path)).flat_map(|route| &route.domains).filter_map(|rule| match rule {
-        Host::Exact(name) => Some(&**name),
-        Host::Below(_) | Host::Any => None,
-    })
+/// Returns the nearest host of the routes that have the path; of two that are as near, the one that is active.
+fn host_meant<'a>(
+    catalog: &'a Catalog,
+    staged: &'a [StagedRoute<'a>],
+    host: &'a str,
+    path: &'a str,
+) -> Option<HostGuess<'a>> {
+    let active = active_routes(catalog).map(|route| (route, false));
+    let routes = active.chain(staged.iter().map(|(_, route)| (*route, true)));
+    let guesses = routes.filter(|(route, _)| route.path.covers(path)).flat_map(|(route, is_staged)| {
+        route.domains.iter().filter_map(move |rule| HostGuess::of(host, rule, is_staged))
+    });
+    guesses.min()
 }
 
 fn is_of(route: &Route, host: &str) -> bool {
@@ -189,10 +190,104 @@ mod tests {
             ("shop.example", "/x", "; routes of this host have other paths: /api, /cart"),
             ("a.pay.example", "/", "; routes of this host have other paths: /v1"),
             ("shp.example", "/api/1", "; did you mean the host shop.example?"),
-            ("shp.example", "/x", "; did you mean the host pay.example?"),
+            ("shp.example", "/x", ""),
+            ("pya.example", "/x", "; did you mean the host pay.example?"),
             ("entirely.other.test", "/", ""),
         ] {
             assert_eq!(near_match(&catalog, host, path), expected, "{host}{path}");
         }
+    }
+
+    /// Answers for active and staged routes, each with its host and its path.
+    fn answer(
+        active: &[(&'static str, &'static str)],
+        staged: &[(&'static str, &'static str)],
+        asked: (&str, &str),
+    ) -> String {
+        let mut catalog = Catalog::default();
+        opened(&mut catalog, 1, "shop");
+        for (id, place) in (1..).zip(active) {
+            let edits = route(id, *place, 0);
+            catalog.absorb(&Change::Apply { key: SessionKey(1), sections: Sections::ALL, edits });
+        }
+        for (id, place) in (100..).zip(staged) {
+            let edit = route(id, *place, 0)[0].clone();
+            catalog.absorb(&Change::Stage { key: SessionKey(1), edit, at: Time(0) });
+        }
+        near_match(&catalog, asked.0, asked.1)
+    }
+
+    #[test]
+    fn the_nearest_host_is_meant_whether_it_is_active_or_staged() {
+        let active = [("dead.test", "/"), ("shop-1.test", "/"), ("10.0.0.7", "/"), ("a.test", "/"), ("io", "/")];
+        let staged = [("near.test", "/v1"), ("shop-12.test", "/"), ("shop-2.test", "/"), ("www.near.test", "/v2")];
+        let is_staged = |name: &str| format!("; did you mean the host {name}? It is {STAGED}");
+        let is_active = |name: &str| format!("; did you mean the host {name}?");
+        for (host, path, expected) in [
+            ("naer.test", "/v1", is_staged("near.test")),
+            ("naer.tset", "/v1", is_staged("near.test")),
+            ("wwwnear.test", "/v2", is_staged("www.near.test")),
+            ("daed.test", "/v1", is_active("dead.test")),
+            ("shop-3.test", "/", is_active("shop-1.test")),
+            ("shop-13.test", "/", is_active("shop-1.test")),
+            ("shop-112.test", "/", is_staged("shop-12.test")),
+            ("deal.example", "/", String::new()),
+            ("wild.test", "/", String::new()),
+            ("10.1.1.7", "/", String::new()),
+            ("b.test", "/", String::new()),
+            ("ip", "/", String::new()),
+        ] {
+            assert_eq!(answer(&active, &staged, (host, path)), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_differ_by_labels_at_the_start_are_meant_before_far_ones() {
+        let (places, other) =
+            ([("near.test", "/v1"), ("*.wild.test", "/api"), ("*.a.far.test", "/")], [("dead.test", "/")]);
+        for (host, path, as_active, as_staged) in [
+            (
+                "wild.test",
+                "/api",
+                "; did you mean a name below wild.test? *.wild.test covers names below it, not the name itself",
+                "; it is ",
+            ),
+            (
+                "wilt.test",
+                "/api",
+                "; did you mean a name below wild.test? *.wild.test covers names below it, not the name itself",
+                "; it is ",
+            ),
+            ("x.wilt.test", "/api", "; did you mean the host x.wild.test? *.wild.test covers it", ", and is "),
+            ("y.x.wilt.test", "/api", "; did you mean the host y.x.wild.test? *.wild.test covers it", ", and is "),
+        ] {
+            assert_eq!(answer(&places, &other, (host, path)), as_active, "{host}{path}");
+            assert_eq!(
+                answer(&other, &places, (host, path)),
+                format!("{as_active}{as_staged}{STAGED}"),
+                "{host}{path}"
+            );
+        }
+        for host in ["www.near.test", "b.www.near.test"] {
+            let covers = "*.near.test would cover names below it";
+            let expected = format!("; did you mean the host near.test? {covers}");
+            assert_eq!(answer(&places, &other, (host, "/v1")), expected, "{host}");
+            let expected = format!("; did you mean the host near.test? It is {STAGED}; {covers}");
+            assert_eq!(answer(&other, &places, (host, "/v1")), expected, "{host}");
+        }
+        let paths = "; routes of this host have other paths: /site";
+        let below = "; did you mean a name below wild.test? *.wild.test covers names below it, not the name itself";
+        let both = [("wild.test", "/site"), ("*.wild.test", "/api"), ("wilt.test", "/api")];
+        assert_eq!(answer(&both, &other, ("wild.test", "/api")), format!("{paths}{below}"));
+        assert_eq!(answer(&places, &other, ("far.test", "/")), "", "names below it are two labels longer");
+    }
+
+    #[test]
+    fn long_names_are_compared_only_as_wholes() {
+        let long = Host::parse(&format!("{0}.{0}.{0}.test", "x".repeat(60))).unwrap();
+        let asked = format!("{0}.{0}.{0}.test", "y".repeat(60));
+        assert_eq!(HostGuess::of(&asked, &long, false), None);
+        let base = Host::parse(&format!("*.{asked}")).unwrap();
+        assert!(HostGuess::of(&asked, &base, false).is_some(), "the same name costs no comparison");
     }
 }
