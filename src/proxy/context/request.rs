@@ -33,8 +33,8 @@ pub(crate) struct RequestContext {
     stats: Option<RequestStats>,
     // The connection while it carries the request.
     upstream: Option<UpstreamConn>,
-    // The status in the head of the response to a gRPC call, while its trailers are awaited.
-    awaited_status: Option<Option<u8>>,
+    // The status of a gRPC call as far as it is known; none is awaited any more once the call is judged.
+    call: CallStatus,
     // True once the response goes to the client.
     answers: bool,
 }
@@ -48,6 +48,20 @@ pub(crate) enum CallStatus {
     Awaited(Option<u8>),
     /// The response is nothing but this status.
     Known(u8),
+}
+
+impl CallStatus {
+    fn is_awaited(self) -> bool {
+        matches!(self, Self::Awaited(_))
+    }
+
+    /// Ends the waiting for the trailers. Returns the status of the head, if there was one.
+    fn take_awaited(&mut self) -> Option<u8> {
+        match std::mem::replace(self, Self::NoCall) {
+            Self::Awaited(in_head) => in_head,
+            Self::NoCall | Self::Known(_) => None,
+        }
+    }
 }
 
 /// The way in which a request ended.
@@ -92,16 +106,16 @@ impl RequestContext {
             trace.began,
         );
         let (trace, stats, upstream) = (Rc::clone(trace), Some(stats), None);
-        Box::new(Self { trace, request_body, breaker, stats, upstream, awaited_status: None, answers: false })
+        Box::new(Self { trace, request_body, breaker, stats, upstream, call: CallStatus::NoCall, answers: false })
     }
 
     /// Takes the connection that brought the head of a response with this status. The status of a gRPC call counts in its place.
     pub(crate) fn responded(&mut self, status: StatusCode, call: CallStatus, upstream: UpstreamConn) {
         self.upstream = Some(upstream);
-        self.awaited_status = if let CallStatus::Awaited(in_head) = call { Some(in_head) } else { None };
+        self.call = call;
         let response =
             if let CallStatus::Known(code) = call { JudgedResponse::Call(code) } else { JudgedResponse::Http(status) };
-        if self.awaited_status.is_none() {
+        if !self.call.is_awaited() {
             self.judge(response);
         }
         if let Some(stats) = &mut self.stats {
@@ -129,7 +143,7 @@ impl RequestContext {
             Some(Ok(frame)) => frame.trailers_ref().and_then(grpc_status),
             Some(Err(_)) | None => None,
         };
-        let in_head = self.awaited_status.take().flatten();
+        let in_head = self.call.take_awaited();
         let response = match (code, frame) {
             (Some(code), _) => JudgedResponse::Call(code),
             (None, Some(Err(error))) if error.is_of_request() => JudgedResponse::RequestBrokenOff,
@@ -156,7 +170,7 @@ impl RequestContext {
     /// Ends the request. Only the first call counts.
     pub(crate) fn finish(&mut self, outcome: RequestOutcome) {
         let is_whole = outcome == RequestOutcome::Responded { is_whole: true };
-        if self.awaited_status.is_some() && is_whole && self.stats.is_some() {
+        if self.call.is_awaited() && is_whole && self.stats.is_some() {
             // It ended with its last data, behind which nobody looks.
             self.look_for_status(None);
         }
@@ -197,7 +211,7 @@ impl RequestContext {
     pub(crate) fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
         let polled = upstream.poll_frame(cx);
-        if self.awaited_status.is_some()
+        if self.call.is_awaited()
             && let Poll::Ready(frame) = &polled
         {
             self.look_for_status(frame.as_ref());
