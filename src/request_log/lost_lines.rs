@@ -1,12 +1,10 @@
 //! The lines of the access log that were lost: their number, and a warning about them now and then.
 //!
 //! Invariants: the number never falls while the server runs, also when another access log takes over; a loss is told of while it goes on, and no
-//! more than once in [`WARN_EVERY`].
+//! more than once in [`WARN_EVERY`]. A worker that counts a loss waits for nobody.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::locks::lock;
 use crate::domain::{Span, Time};
 
 /// The shortest time between two warnings.
@@ -17,7 +15,8 @@ const WARN_EVERY: Span = Span::from_secs(10);
 pub(super) struct LostLines {
     ever: AtomicU64,
     unwarned: AtomicU64,
-    warned: Mutex<Option<Time>>,
+    /// The time from which on the next warning is due, in milliseconds.
+    due_ms: AtomicU64,
     /// The number of threads that write lines.
     pub(super) threads: AtomicUsize,
 }
@@ -40,9 +39,11 @@ impl LostLines {
         if self.unwarned.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut warned = lock(&self.warned);
-        if warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY) {
-            *warned = Some(now);
+        let due = self.due_ms.load(Ordering::Relaxed);
+        let next = now.after(WARN_EVERY).0;
+        // Of several who find it due, one warns.
+        let is_ours = || self.due_ms.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if now.0 >= due && is_ours() {
             self.warn();
         }
     }
