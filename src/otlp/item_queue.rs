@@ -36,9 +36,14 @@ impl<T> ItemQueue<T> {
 
     /// Adds items that belong together: all or none of them.
     pub(super) fn push(&self, new: Vec<T>) {
+        self.push_within(self.items_max, new);
+    }
+
+    /// The same for items of a kind that must leave room for others: no more than `items_max` may wait with them.
+    pub(super) fn push_within(&self, items_max: usize, new: Vec<T>) {
         let mut items = self.items();
         let before = items.len();
-        if before + new.len() > self.items_max {
+        if before + new.len() > items_max {
             drop(items);
             self.lose(new.len());
             return;
@@ -111,6 +116,10 @@ mod tests {
         waiting.push(vec![9]);
         waiting.lose_all();
         assert_eq!((waiting.lost(), waiting.take()), (4, (vec![], 0)));
+        // A kind with less room leaves the rest to the others.
+        (0..5).for_each(|item| waiting.push_within(2, vec![item]));
+        waiting.push(vec![5, 6, 7]);
+        assert_eq!((waiting.lost(), waiting.take()), (7, (vec![0, 1, 5, 6, 7], 0)));
     }
 
     #[test]

@@ -62,9 +62,9 @@ impl Spans {
         self.waiting.push(request.data(&self.scope).into_iter().map(Span::from).collect());
     }
 
-    /// Adds the span of a command.
+    /// Adds the span of a command. Any client can send lines that are refused, as many as it wants, so that half of the room is kept for requests.
     pub fn tell_command(&self, command: &CommandSpan<'_>) {
-        self.waiting.push(vec![command.data(&self.scope).into()]);
+        self.waiting.push_within(WAITING_MAX / 2, vec![command.data(&self.scope).into()]);
     }
 
     /// Sends spans until `stop`, and then those that are left.
