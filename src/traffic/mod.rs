@@ -23,9 +23,9 @@ mod worker;
 pub use balancing::{Members, NoEndpoint, Pool, SelectionInput, member_key, select};
 pub use breaker::{BreakerDecision, BreakerOutcome, BreakerPermit, BreakerStatus, BreakerTransition, EndpointBreaker};
 pub use endpoint::{
-    AdminState, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, FailureWarnings, InFlight,
-    LastFailure, LiveState, MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord, RequestTotals,
-    RouteDefaults, RouteOwner, RouteSettings, StatusCounts, StatusLabel, Weight, origin_hash,
+    AdminState, AskedRoute, ConnectBackoff, Eligibility, Endpoint, EndpointPolicy, EndpointStats, FailureWarnings,
+    InFlight, LastFailure, LiveState, MemberState, MethodLabel, ReasonCounts, RequestDurations, RequestRecord,
+    RequestTotals, RouteDefaults, RouteOwner, RouteSettings, StatusCounts, StatusLabel, Weight, origin_hash,
 };
 pub use grpc::{
     GRPC_STATUS, GRPC_UNKNOWN, grpc_status, grpc_timeout, has_grpc_type, http_status_of_call, is_grpc_call,

@@ -99,12 +99,9 @@ impl RequestContext {
         breaker: BreakerGuard,
         request_body: RequestBody,
     ) -> Box<Self> {
-        trace.tries(endpoint);
-        let stats = RequestStats::new(
-            endpoint.live.begin_request(trace.worker.id),
-            MethodLabel::of(&trace.method),
-            trace.began,
-        );
+        let in_flight = endpoint.begin_request(trace.worker.id);
+        trace.tries(endpoint, &in_flight);
+        let stats = RequestStats::new(in_flight, MethodLabel::of(&trace.method), trace.began);
         let (trace, stats, upstream) = (Rc::clone(trace), Some(stats), None);
         Box::new(Self { trace, request_body, breaker, stats, upstream, call: CallStatus::NoCall, answers: false })
     }
@@ -244,7 +241,7 @@ impl RequestContext {
 
     /// Notes that the backend broke the response off.
     pub(crate) fn broke_off(&mut self) {
-        self.trace.broke_off();
+        self.trace.broke_off(self.stats.as_ref().map(RequestStats::asked));
         self.stats.iter_mut().for_each(RequestStats::broke_off);
         self.trace.client.state.break_off();
     }

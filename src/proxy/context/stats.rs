@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::clock;
 use crate::proxy::context::trace::CLIENT_GONE_STATUS;
-use crate::traffic::{InFlight, MethodLabel, RequestRecord};
+use crate::traffic::{AskedRoute, InFlight, MethodLabel, RequestRecord};
 
 /// The statistics of one request so far. The request counts as in flight until they are recorded.
 pub(crate) struct RequestStats {
@@ -21,6 +21,11 @@ impl RequestStats {
     pub(crate) fn new(in_flight: InFlight, method: MethodLabel, began: Instant) -> Self {
         let record = RequestRecord { method, status: CLIENT_GONE_STATUS, ..RequestRecord::default() };
         Self { in_flight, record, began, has_status: false }
+    }
+
+    /// Returns the route that the request was sent to.
+    pub(crate) fn asked(&self) -> AskedRoute {
+        self.in_flight.asked()
     }
 
     /// Notes the status of the answer, and the time that it took.

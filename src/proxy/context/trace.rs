@@ -16,7 +16,7 @@ use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT
 use http::{Method, StatusCode, Uri, Version};
 
 use crate::clock;
-use crate::domain::{RouteId, SessionKey};
+use crate::domain::{Route, RouteId};
 use crate::json::requests::RequestView;
 use crate::otlp::SpanIds;
 use crate::proxy::context::client::ClientContext;
@@ -26,7 +26,7 @@ use crate::proxy::context::trace_details::{
 };
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
-use crate::traffic::{Endpoint, RequestId, client_address, trace_parent};
+use crate::traffic::{AskedRoute, Endpoint, InFlight, RequestId, RouteOwner, client_address, trace_parent};
 
 /// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
@@ -59,8 +59,10 @@ struct TraceProgress {
     received: u64,
     sent: u64,
     attempts: u32,
-    // The route of the last attempt; the endpoint itself if somebody wants to know of every request, or if it failed.
-    route: Option<(SessionKey, RouteId)>,
+    // The route of the last attempt; what is known of it if somebody wants to know of every request, or if the response broke off; the endpoint
+    // itself if there is a span, or if the request was refused.
+    route: Option<RouteId>,
+    asked: Option<AskedRoute>,
     endpoint: Option<Arc<Endpoint>>,
     upstream: Option<Duration>,
     revision: u64,
@@ -71,6 +73,12 @@ struct TraceProgress {
 }
 
 impl TraceProgress {
+    /// Returns the route of the last attempt and the instance that it is of, as far as they are known.
+    fn asked(&self) -> Option<(&Route, Option<&RouteOwner>)> {
+        let of_endpoint = self.endpoint.as_ref().map(|endpoint| (&*endpoint.route, endpoint.owner()));
+        of_endpoint.or_else(|| self.asked.as_ref().and_then(AskedRoute::get))
+    }
+
     fn details_mut(&mut self) -> &mut TraceDetails {
         self.details.get_or_insert_default()
     }
@@ -139,13 +147,15 @@ impl RequestTrace {
     }
 
     /// Notes an attempt at an endpoint.
-    pub(crate) fn tries(&self, endpoint: &Arc<Endpoint>) {
+    pub(crate) fn tries(&self, endpoint: &Arc<Endpoint>, in_flight: &InFlight) {
         let mut progress = self.progress.borrow_mut();
         progress.attempts += 1;
-        progress.route = Some((endpoint.session, endpoint.id()));
+        progress.route = Some(endpoint.id());
+        progress.asked = self.extras.is_some().then(|| in_flight.asked());
         // Workers share the count of references to an endpoint, so it is not touched for nothing.
-        progress.endpoint = self.extras.is_some().then(|| Arc::clone(endpoint));
+        progress.endpoint = None;
         if self.span().is_some() {
+            progress.endpoint = Some(Arc::clone(endpoint));
             progress.details_mut().begin_span(endpoint, clock::instant());
         }
     }
@@ -217,7 +227,7 @@ impl RequestTrace {
         let mut progress = self.progress.borrow_mut();
         let tried = progress.details_mut().tried.last().map(|attempt| Arc::clone(&attempt.endpoint));
         if let Some(endpoint) = tried.or_else(|| endpoint.cloned()) {
-            progress.route = Some((endpoint.session, endpoint.id()));
+            progress.route = Some(endpoint.id());
             progress.endpoint = Some(endpoint);
         }
         progress.status = Some(refusal.status());
@@ -245,10 +255,11 @@ impl RequestTrace {
         details.problem = Some(TracedProblem { reason: refusal.reason(), detail: refusal.sentence(), is_kept: true });
     }
 
-    /// Notes that the backend broke its response off.
-    pub(crate) fn broke_off(&self) {
+    /// Notes that the backend broke off the response to a request to the route `asked`.
+    pub(crate) fn broke_off(&self, asked: Option<AskedRoute>) {
         let detail = "The backend broke its response off.".into();
         let mut progress = self.progress.borrow_mut();
+        progress.asked = asked.or(progress.asked.take());
         let details = progress.details_mut();
         details.problem = Some(TracedProblem { reason: "response_broken_off", detail, is_kept: true });
         details.attempt_ended("http_response_incomplete");
@@ -280,24 +291,21 @@ impl RequestTrace {
     }
 
     /// Tells of the request, if it has failed or somebody wants to know of it.
-    fn tell(&self, progress: &mut TraceProgress, has_failed: bool) {
-        if progress.endpoint.is_none()
-            && let Some((session, route)) = progress.route
-        {
-            progress.endpoint = self.worker.table.load().endpoint(session, route).cloned();
-        }
+    fn tell(&mut self, has_failed: bool) {
+        let progress = self.progress.get_mut();
         if progress.revision == 0 {
             // It was answered before its route was looked up.
             progress.revision = self.worker.table.load().revision();
         }
-        let mut room = [0; 32];
-        let view = self.view(self.id.text(&mut room), progress);
-        self.tell_span(&view, progress);
+        let (progress, mut room) = (self.progress.borrow(), [0; 32]);
+        let view = self.view(self.id.text(&mut room), &progress);
+        self.tell_span(&view, &progress);
         self.worker.requests.tell(&view, self.began, has_failed);
     }
 
     fn view<'a>(&'a self, id: &'a str, progress: &'a TraceProgress) -> RequestView<'a> {
-        let owner = progress.endpoint.as_ref().and_then(|endpoint| endpoint.owner());
+        let asked = progress.asked();
+        let owner = asked.and_then(|(_, owner)| owner);
         let extras = self.extras.as_ref();
         let field = |field: Option<&'a HeaderValue>| field.map(text_of);
         let details = progress.details.as_deref();
@@ -321,11 +329,9 @@ impl RequestTrace {
             upstream_ms: progress.upstream.map(millis),
             service_name: owner.map(|owner| owner.service.as_str().into()),
             instance_name: owner.map(|owner| owner.instance.as_str().into()),
-            route_id: progress.route.map(|(_, route)| route),
+            route_id: progress.route,
             attempts: progress.attempts,
-            tried: details
-                .map(|details| details.tried(self.began, progress.endpoint.as_ref(), progress.upstream))
-                .unwrap_or_default(),
+            tried: details.map(|details| details.tried(self.began, asked, progress.upstream)).unwrap_or_default(),
             reason: problem.map(|problem| problem.reason),
             detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),
             user_agent: field(extras.and_then(|extras| extras.user_agent.as_ref())),
@@ -348,8 +354,7 @@ impl Drop for RequestTrace {
         let has_failed = details.is_some_and(|details| details.problem.as_ref().is_some_and(|problem| problem.is_kept));
         // Most requests end here.
         if has_failed || self.extras.is_some() {
-            let mut progress = self.progress.take();
-            self.tell(&mut progress, has_failed);
+            self.tell(has_failed);
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock;
-use crate::domain::RequestPath;
+use crate::domain::{RequestPath, Route};
 use crate::json::requests::{AttemptView, RequestView};
 use crate::otlp::{ClientSpan, SpanIds};
 use crate::proxy::refusal::AttemptCause;
-use crate::traffic::{Endpoint, Peer, TraceParent, forwarded_host, is_secure, trace_state};
+use crate::traffic::{Endpoint, Peer, RouteOwner, TraceParent, forwarded_host, is_secure, trace_state};
 
 /// The most attempts that are told.
 const TRIED_MAX: usize = 16;
@@ -131,27 +131,38 @@ impl TraceDetails {
     pub(super) fn tried<'a>(
         &'a self,
         began: Instant,
-        endpoint: Option<&'a Arc<Endpoint>>,
+        asked: Option<(&'a Route, Option<&'a RouteOwner>)>,
         upstream: Option<Duration>,
     ) -> Vec<AttemptView<'a>> {
         let failed = self.tried.iter().map(|attempt| {
             let took = attempt.ended.saturating_duration_since(attempt.began);
-            attempt_view(&attempt.endpoint, took, Some(Cow::Borrowed(&*attempt.cause.words)))
+            attempt_view(
+                &attempt.endpoint.route,
+                attempt.endpoint.owner(),
+                took,
+                Some(Cow::Borrowed(&*attempt.cause.words)),
+            )
         });
         let is_told = !self.tried.is_empty() || self.problem.is_some();
         // The last attempt begins where the one before it ended.
         let before = self.tried.last().map_or(Duration::ZERO, |attempt| attempt.ended.saturating_duration_since(began));
-        let last = endpoint.zip(upstream).filter(|_| is_told);
-        let last = last.map(|(endpoint, upstream)| attempt_view(endpoint, upstream.saturating_sub(before), None));
+        let last = asked.zip(upstream).filter(|_| is_told);
+        let last =
+            last.map(|((route, owner), upstream)| attempt_view(route, owner, upstream.saturating_sub(before), None));
         failed.chain(last).collect()
     }
 }
 
-fn attempt_view<'a>(endpoint: &'a Endpoint, took: Duration, error: Option<Cow<'a, str>>) -> AttemptView<'a> {
+fn attempt_view<'a>(
+    route: &'a Route,
+    owner: Option<&'a RouteOwner>,
+    took: Duration,
+    error: Option<Cow<'a, str>>,
+) -> AttemptView<'a> {
     AttemptView {
-        backend: endpoint.backend().to_string().into(),
-        instance_name: endpoint.owner().map_or("", |owner| owner.instance.as_str()).into(),
-        route_id: endpoint.id(),
+        backend: route.backend.to_string().into(),
+        instance_name: owner.map_or("", |owner| owner.instance.as_str()).into(),
+        route_id: route.id,
         duration_ms: millis(took),
         error,
     }
@@ -191,7 +202,9 @@ pub(super) fn of_backend(attempt: &TriedEndpoint) -> String {
 /// Returns milliseconds with three decimals.
 #[expect(clippy::cast_precision_loss, reason = "a duration for people's eyes")]
 pub(super) fn millis(span: Duration) -> f64 {
-    span.as_micros() as f64 / 1000.0
+    // 128 bits, as `as_micros` has them, take several calls.
+    let micros = span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros().into());
+    micros as f64 / 1000.0
 }
 
 /// Returns an authority without the name and the password of a user, which are for nobody else.
@@ -201,5 +214,6 @@ pub(super) fn without_user(authority: &str) -> &str {
 
 /// Returns the value of a field as text. Bytes that are no text are replaced.
 pub(super) fn text_of(value: &HeaderValue) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.as_bytes())
+    // Nearly all is ASCII, and to look for bytes to replace takes longer.
+    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -16,7 +16,8 @@ use http::header::ETAG;
 use super::connect_backoff::ConnectBackoff;
 use super::last_failure::LastFailure;
 use super::request_labels::{MethodLabel, ReasonCounts, StatusCounts};
-use crate::domain::Time;
+use super::{Endpoint, RouteOwner};
+use crate::domain::{Route, Time};
 use crate::duration_buckets::DurationBuckets;
 use crate::traffic::health::EndpointHealth;
 use crate::traffic::worker::WorkerId;
@@ -44,6 +45,8 @@ pub struct LiveState {
 struct WorkerStats {
     in_flight: AtomicU64,
     counts: Mutex<RequestCounts>,
+    /// The route that the requests were sent to, and the instance that it is of. They stay as long as the live state does.
+    asked: OnceLock<(Arc<Route>, Option<Arc<RouteOwner>>)>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +113,13 @@ impl LiveState {
         InFlight(shard)
     }
 
+    /// The same for a request that is sent to `endpoint`, whose live state this is.
+    pub(super) fn begin_request_to(&self, endpoint: &Endpoint, worker: WorkerId) -> InFlight {
+        let in_flight = self.begin_request(worker);
+        in_flight.0.asked.get_or_init(|| (Arc::clone(&endpoint.route), endpoint.policy.owner.clone()));
+        in_flight
+    }
+
     /// Counts a request that the proxy answered itself with `status`.
     pub fn record_refusal(&self, worker: WorkerId, method: MethodLabel, status: u16) {
         self.count(worker, |counts| counts.refused(method, status));
@@ -169,7 +179,7 @@ impl LiveState {
 }
 
 impl WorkerStats {
-    fn counts(&self) -> std::sync::MutexGuard<'_, RequestCounts> {
+    fn counts(&self) -> MutexGuard<'_, RequestCounts> {
         // The counts are complete after every statement that can panic, so a poisoned lock guards nothing broken.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,6 +193,25 @@ impl InFlight {
     /// Adds the record of a finished request to the statistics. At most once for each guard.
     pub fn record(&self, request: &RequestRecord) {
         self.0.counts().record(request);
+    }
+}
+
+impl InFlight {
+    /// Returns the route that the request was sent to.
+    pub fn asked(&self) -> AskedRoute {
+        AskedRoute(Arc::clone(&self.0))
+    }
+}
+
+/// The route that a request was sent to. It outlives the endpoint, and unlike the endpoint no other worker counts references to it.
+#[derive(Debug)]
+pub struct AskedRoute(Arc<WorkerStats>);
+
+impl AskedRoute {
+    /// Returns the route and the instance that it is of. The id and the backend of the route are those that the request met; the rest may have
+    /// been changed since.
+    pub fn get(&self) -> Option<(&Route, Option<&RouteOwner>)> {
+        self.0.asked.get().map(|(route, owner)| (&**route, owner.as_deref()))
     }
 }
 

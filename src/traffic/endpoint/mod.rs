@@ -17,7 +17,7 @@ pub use connect_backoff::ConnectBackoff;
 pub use eligibility::{Eligibility, MemberState, Weight};
 pub use failure_warnings::FailureWarnings;
 pub use last_failure::LastFailure;
-pub use live_state::{EndpointStats, InFlight, LiveState, RequestDurations, RequestRecord, RequestTotals};
+pub use live_state::{AskedRoute, EndpointStats, InFlight, LiveState, RequestDurations, RequestRecord, RequestTotals};
 pub use request_labels::{MethodLabel, ReasonCounts, StatusCounts};
 pub use status_label::StatusLabel;
 
@@ -34,6 +34,7 @@ use crate::domain::{
 use crate::traffic::breaker::EndpointBreaker;
 use crate::traffic::health::{CheckKind, HealthState, SLOW_START};
 use crate::traffic::limits::RateLimiter;
+use crate::traffic::worker::WorkerId;
 
 /// The defaults of all routes, from the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +175,11 @@ impl Endpoint {
     /// Returns the id of the route within its session.
     pub fn id(&self) -> RouteId {
         self.route.id
+    }
+
+    /// Counts a request that is sent to it as in flight until the returned guard is dropped.
+    pub fn begin_request(&self, worker: WorkerId) -> InFlight {
+        self.live.begin_request_to(self, worker)
     }
 
     /// Returns the `Host` of its health checks, as [`Options::check_host`] does.

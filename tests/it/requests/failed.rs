@@ -5,9 +5,10 @@ use signalbox::grpc::proto::operator_client::OperatorClient;
 use signalbox::grpc::proto::{GetRequestRequest, InstanceRef, ListRequestsRequest, ProxiedRequest, RequestFilter};
 use tonic::transport::{Channel, Endpoint};
 
+use super::json_lines;
 use crate::server::eventually;
 use crate::support::backend::{Backend, KillableBackend, closed_port};
-use crate::support::server_harness::{Instance, ServerHarness};
+use crate::support::server_harness::{Gate, Instance, ServerHarness};
 
 fn over_grpc<T>(harness: &ServerHarness, ask: impl AsyncFnOnce(OperatorClient<Channel>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -211,6 +212,47 @@ fn a_response_that_breaks_off_is_told_and_one_that_a_client_leaves_is_not() {
     let told = &listed(&harness, "")[0];
     assert_eq!((&told["status"], &told["reason"]), (&200.into(), &"response_broken_off".into()));
     assert_eq!((&told["bytes_sent"], &told["tried"][0]["error"]), (&4.into(), &Value::Null));
+}
+
+#[test]
+fn a_request_whose_route_goes_away_before_its_response_ends_is_told_with_the_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let logged = ["--log-access-file", file.to_str().unwrap()];
+    for flags in [&[][..], &logged] {
+        let harness = ServerHarness::with(flags);
+        let gate = Gate::default();
+        let held = gate.clone();
+        let backend = Backend::new(move |mut wire| {
+            let Some(request) = wire.message() else { return };
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf");
+            held.wait();
+            if request.target() == "/whole" {
+                wire.send("half");
+            }
+        });
+        let mut instance = harness.instance("shop-1", &backend);
+        let mut clients = ["/whole", "/broken"].map(|path| harness.asking("a", path));
+        let heads = clients.iter_mut().map(|client| client.head().unwrap().status()).collect::<Vec<_>>();
+        assert_eq!(heads, [200, 200]);
+        instance.expect("ROUTE_REMOVE", "r1", "ROUTE_OK");
+        instance.apply();
+        assert_eq!(harness.status("/"), 404);
+        gate.open();
+        clients[1].has_ended();
+        let broken = || listed(&harness, "").into_iter().find(|told| told["path"] == "/broken");
+        eventually("it is told", || broken().is_some());
+        let mut told = vec![broken().unwrap()];
+        assert_eq!(told[0]["tried"][0]["backend"], backend.url());
+        if !flags.is_empty() {
+            told.extend(json_lines(&file, 3).into_iter().filter(|line| line["status"] == 200));
+            assert_eq!(told.len(), 3);
+        }
+        for told in told {
+            let owner = ["service_name", "instance_name", "route_id"].map(|key| told[key].as_str().unwrap());
+            assert_eq!(owner, ["shop", "shop-1", "r1"], "{told}");
+        }
+    }
 }
 
 /// Returns the lines of the log about backends that fail.
