@@ -64,11 +64,16 @@ pub struct AccessLog {
 
 struct SharedLog {
     // One for each worker.
-    buffers: Box<[Mutex<AccessBuffer>]>,
+    buffers: Box<[WorkerBuffer]>,
     lost: Arc<LostLines>,
     reopens: AtomicBool,
     closes: AtomicBool,
 }
+
+/// The buffer of one worker. Aligned to cache lines of its own, so that no worker writes to those of another.
+#[derive(Default)]
+#[repr(align(128))]
+struct WorkerBuffer(Mutex<AccessBuffer>);
 
 #[derive(Default)]
 struct AccessBuffer {
@@ -90,7 +95,7 @@ impl AccessLog {
         }
         let sink = OpenSink::open(settings.sink.clone())?;
         let shared = Arc::new(SharedLog {
-            buffers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            buffers: (0..workers.max(1)).map(|_| WorkerBuffer::default()).collect(),
             lost,
             reopens: AtomicBool::new(false),
             closes: AtomicBool::new(false),
@@ -128,7 +133,9 @@ impl AccessLog {
     /// Adds the line of a request that a worker has finished.
     pub(super) fn write(&self, worker: usize, request: &RequestView<'_>) {
         let buffers = &self.shared.buffers;
-        let Some(buffer) = worker.checked_rem(buffers.len()).and_then(|index| buffers.get(index)) else { return };
+        let Some(WorkerBuffer(buffer)) = worker.checked_rem(buffers.len()).and_then(|index| buffers.get(index)) else {
+            return;
+        };
         let mut buffer = lock(buffer);
         let before = buffer.bytes.len();
         if before >= WAITING_BYTES_MAX {
@@ -208,7 +215,7 @@ impl AccessLogThread {
 
     /// Writes the lines that wait.
     fn flush(&mut self, chunk: &mut Vec<u8>) {
-        for buffer in &self.shared.buffers {
+        for WorkerBuffer(buffer) in &self.shared.buffers {
             std::mem::swap(chunk, &mut lock(buffer).bytes);
             if !chunk.is_empty() {
                 let lost = self.sink.put(chunk) as u64;

@@ -13,13 +13,14 @@ mod query_mask;
 mod sink;
 mod taps;
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
 pub use access_log::{AccessLog, AccessLogSettings, LogLine};
 use kept::{KEPT_MAX, KeptRequest, KeptRequests};
@@ -41,7 +42,7 @@ pub struct RequestLog(Arc<RequestLogState>);
 struct RequestLogState {
     // True if there is an access log.
     is_logged: AtomicBool,
-    access: ArcSwapOption<AccessLog>,
+    access: Arc<ArcSwapOption<AccessLog>>,
     lost: Arc<LostLines>,
     mask: ArcSwap<QueryMask>,
     taps: Arc<Taps>,
@@ -60,14 +61,19 @@ pub struct WorkerRequests {
     log: RequestLog,
     share: Arc<WorkerShare>,
     index: usize,
+    // A view of `RequestLogState::access`: a request only compares the two.
+    access: RefCell<AccessView>,
 }
+
+type AccessView = Cache<Arc<ArcSwapOption<AccessLog>>, Option<Arc<AccessLog>>>;
 
 impl RequestLog {
     /// Returns the handle of a new worker.
     pub fn worker(&self, index: usize) -> WorkerRequests {
         let share = Arc::new(WorkerShare::default());
         lock(&self.0.workers).push(Arc::clone(&share));
-        WorkerRequests { log: self.clone(), share, index }
+        let access = RefCell::new(Cache::new(Arc::clone(&self.0.access)));
+        WorkerRequests { log: self.clone(), share, index, access }
     }
 
     /// Opens an access log for this number of workers. It is not in force yet.
@@ -83,7 +89,8 @@ impl RequestLog {
         self.0.lost.ever()
     }
 
-    /// Replaces the access log; `None` ends it. Lines that wait in the old one are still written.
+    /// Replaces the access log; `None` ends it. Lines that wait in the old one are still written. It ends once all workers have looked for the
+    /// new one.
     pub fn set_access_log(&self, access: Option<Arc<AccessLog>>) {
         self.0.is_logged.store(access.is_some(), Ordering::Relaxed);
         self.0.access.store(access);
@@ -138,6 +145,11 @@ impl WorkerRequests {
         self.log.0.is_logged.load(Ordering::Relaxed) || !self.log.0.taps.is_empty()
     }
 
+    /// Lets go of an access log that was replaced, even if no request ends.
+    pub fn refresh(&self) {
+        self.access.borrow_mut().load();
+    }
+
     /// Returns a query without the values of its secret parameters.
     pub fn masked<'q>(&self, query: &'q str) -> std::borrow::Cow<'q, str> {
         self.log.0.mask.load().apply(query)
@@ -151,7 +163,7 @@ impl WorkerRequests {
 
     /// Tells of a request that began at `began`, and has ended. One that `has_failed` is kept.
     pub fn tell(&self, request: &RequestView<'_>, began: Instant, has_failed: bool) {
-        if let Some(access) = &*self.log.0.access.load() {
+        if let Some(access) = self.access.borrow_mut().load() {
             access.write(self.index, request);
         }
         let is_tapped = !self.log.0.taps.is_empty();
