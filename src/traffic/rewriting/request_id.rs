@@ -78,13 +78,25 @@ fn is_fit(id: &[u8]) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_plain)
 }
 
+/// The two hexadecimal digits of each byte.
+static DIGITS: [[u8; 2]; 256] = {
+    let digit = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        // All indexes are below the lengths.
+        pairs[byte] = [digit[byte >> 4], digit[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Returns a number as 32 hexadecimal digits.
 fn digits(number: u128) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 32];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        // Both indexes are below 16, and a chunk has two bytes.
-        (pair[0], pair[1]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
+        // There is a pair for each byte.
+        *pair = DIGITS[usize::from(byte)];
     }
     digits
 }
