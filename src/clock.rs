@@ -51,8 +51,10 @@ pub fn now() -> Time {
 
 /// Returns the time at an instant without reading the clock again.
 pub fn at(instant: Instant) -> Time {
-    let elapsed = u64::try_from(elapsed(instant).as_millis()).unwrap_or(u64::MAX);
-    Time(START.millis.saturating_add(elapsed))
+    let elapsed = elapsed(instant);
+    // 128 bits, as `as_millis` has them, take several calls.
+    let millis = elapsed.as_secs().saturating_mul(1000).saturating_add(elapsed.subsec_millis().into());
+    Time(START.millis.saturating_add(millis))
 }
 
 /// Returns the same in microseconds since the Unix epoch.

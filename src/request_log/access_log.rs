@@ -1,7 +1,7 @@
 //! The access log: a line for each request, written by a thread of its own.
 //!
-//! Each worker appends its lines to a buffer of its own, which the thread takes several times a second. Invariants: a worker never waits for the
-//! sink: lines for which its buffer has no room are dropped and counted. The lines of one worker are in the order in which its requests ended.
+//! Each worker collects its lines by itself and hands them over now and then. Invariants: a worker never waits for the sink: lines for which there
+//! is no room are dropped and counted. The lines of one worker are in the order in which its requests ended.
 
 use std::fmt;
 use std::io;
@@ -11,24 +11,28 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::combined;
-use super::json_line::{self, LineDate};
+use super::finished::FinishedRequest;
+use super::json_line::JsonLines;
 use super::locks::lock;
 use super::lost_lines::LostLines;
+use super::query_mask::QueryMask;
 use super::sink::{AccessSink, OpenSink};
-use crate::domain::Time;
-use crate::json::requests::RequestView;
 use crate::{clock, lifecycle};
 
-/// The most bytes that wait in the buffer of one worker.
-const WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// The number of bytes from which on the thread is woken before its time. Fewer cost more changes of threads and system calls; more no longer
-/// fit into the cache of a core.
-const WAKE_BYTES: usize = 256 * 1024;
-/// The room that a buffer keeps. It is above the number that wakes the thread, because lines are added until it has come.
-const KEPT_BYTES: usize = 2 * WAKE_BYTES;
-/// The time after which waiting lines are written.
-const FLUSH_EVERY: Duration = Duration::from_millis(200);
+/// The most bytes that a worker collects, and the most that wait to be written for it: together twice as many.
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// The number of bytes from which on a worker hands its lines over. Fewer cost more changes of threads and system calls; more no longer fit into
+/// the cache of a core.
+const HAND_OVER_BYTES: usize = 256 * 1024;
+/// The room that a buffer keeps. It is above the number of bytes that are handed over, because the last line goes beyond it.
+const KEPT_BYTES: usize = 2 * HAND_OVER_BYTES;
+/// The number of ticks of a worker after which it hands over what it has: a fifth of a second.
+const HAND_OVER_TICKS: u32 = 4;
+/// The longest time until the thread looks whether a warning of lost lines is due.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The longest time for the last lines.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 /// The most threads that write: that of the log, and those of earlier ones whose place does not take their last lines.
@@ -64,21 +68,34 @@ pub struct AccessLog {
 
 struct SharedLog {
     // One for each worker.
-    buffers: Box<[WorkerBuffer]>,
+    places: Box<[HandOver]>,
     lost: Arc<LostLines>,
     reopens: AtomicBool,
     closes: AtomicBool,
 }
 
-/// The buffer of one worker. Aligned to cache lines of its own, so that no worker writes to those of another.
+/// The place at which one worker hands its lines over. Aligned to cache lines of its own, so that no worker writes to those of another.
 #[derive(Default)]
 #[repr(align(128))]
-struct WorkerBuffer(Mutex<AccessBuffer>);
+struct HandOver(Mutex<HandedOver>);
 
 #[derive(Default)]
-struct AccessBuffer {
+struct HandedOver {
+    // Lines that the thread has not taken yet.
+    lines: Vec<u8>,
+    // A buffer that the thread gives back.
+    spare: Vec<u8>,
+}
+
+/// The lines that one worker has not handed over yet.
+pub(super) struct WorkerLines {
+    log: Option<Arc<AccessLog>>,
+    worker: usize,
     bytes: Vec<u8>,
-    json_date: LineDate,
+    // The number of bytes at which it hands over next, and the ticks since it did.
+    due_bytes: usize,
+    ticks: u32,
+    json: JsonLines,
     // The second of the last line and its text, for formats without milliseconds.
     second: u64,
     date: String,
@@ -95,7 +112,7 @@ impl AccessLog {
         }
         let sink = OpenSink::open(settings.sink.clone())?;
         let shared = Arc::new(SharedLog {
-            buffers: (0..workers.max(1)).map(|_| WorkerBuffer::default()).collect(),
+            places: (0..workers.max(1)).map(|_| HandOver::default()).collect(),
             lost,
             reopens: AtomicBool::new(false),
             closes: AtomicBool::new(false),
@@ -113,13 +130,13 @@ impl AccessLog {
         &self.settings
     }
 
-    /// Opens the file again, once the lines that wait are in the old one.
+    /// Opens the file again, once the lines that were handed over are in the old one.
     pub fn reopen(&self) {
         self.shared.reopens.store(true, Ordering::Release);
         self.thread.unpark();
     }
 
-    /// Writes the lines that wait, and ends. Takes a second at most.
+    /// Writes the lines that were handed over, and ends. Takes a second at most.
     pub fn finish(&self) {
         self.close();
         let _ = lock(&self.written).recv_timeout(LAST_LINES_MAX);
@@ -130,24 +147,23 @@ impl AccessLog {
         self.thread.unpark();
     }
 
-    /// Adds the line of a request that a worker has finished.
-    pub(super) fn write(&self, worker: usize, request: &RequestView<'_>) {
-        let buffers = &self.shared.buffers;
-        let Some(WorkerBuffer(buffer)) = worker.checked_rem(buffers.len()).and_then(|index| buffers.get(index)) else {
-            return;
-        };
-        let mut buffer = lock(buffer);
-        let before = buffer.bytes.len();
-        if before >= WAITING_BYTES_MAX {
-            drop(buffer);
-            return self.shared.lost.add(1, clock::now());
-        }
-        buffer.add(self.settings.line, request);
-        let wakes = before < WAKE_BYTES && buffer.bytes.len() >= WAKE_BYTES;
-        drop(buffer);
-        if wakes {
-            self.thread.unpark();
-        }
+    /// Takes the lines of a worker, and leaves an empty buffer. Returns false, and takes nothing, while earlier lines wait; the `last` ones follow
+    /// them.
+    fn take(&self, worker: usize, lines: &mut Vec<u8>, is_last: bool) -> bool {
+        let places = &self.shared.places;
+        let place = worker.checked_rem(places.len()).and_then(|index| places.get(index));
+        let is_taken = place.is_some_and(|HandOver(place)| {
+            let mut place = lock(place);
+            if place.lines.is_empty() {
+                std::mem::swap(&mut place.lines, lines);
+                std::mem::swap(&mut place.spare, lines);
+            } else if is_last {
+                place.lines.append(lines);
+            }
+            lines.is_empty()
+        });
+        self.thread.unpark();
+        is_taken
     }
 }
 
@@ -163,24 +179,73 @@ impl fmt::Debug for AccessLog {
     }
 }
 
-impl AccessBuffer {
-    fn add(&mut self, line: LogLine, request: &RequestView<'_>) {
-        match line {
-            LogLine::Json => {
-                json_line::write_line(&mut self.bytes, request, &mut self.json_date);
-            }
-            LogLine::Combined => {
-                self.look_at(request.time);
-                combined::write_line(&mut self.bytes, request, &self.date);
-            }
+impl WorkerLines {
+    /// Returns the lines of this worker: none yet, and no log to write to.
+    pub(super) fn new(worker: usize) -> Self {
+        Self {
+            log: None,
+            worker,
+            bytes: Vec::new(),
+            due_bytes: HAND_OVER_BYTES,
+            ticks: 0,
+            json: JsonLines::default(),
+            second: 0,
+            date: String::new(),
         }
     }
 
-    fn look_at(&mut self, time: Time) {
-        let second = time.0 / 1000;
-        if self.second != second {
-            (self.second, self.date) = (second, time.log_date());
+    /// Goes over to another log.
+    pub(super) fn write_to(&mut self, log: Option<Arc<AccessLog>>) {
+        self.hand_over(true);
+        self.log = log;
+    }
+
+    /// Adds the line of a request. `mask` hides the values of secret parameters.
+    pub(super) fn add(&mut self, request: &FinishedRequest<'_>, mask: &ArcSwap<QueryMask>) {
+        let Some(log) = &self.log else { return };
+        if self.bytes.len() >= WAITING_BYTES_MAX {
+            return log.shared.lost.add(1, clock::now());
         }
+        match log.settings.line {
+            LogLine::Json => self.json.add(&mut self.bytes, request, mask),
+            LogLine::Combined => {
+                let time = request.time();
+                if self.second != time.0 / 1000 {
+                    (self.second, self.date) = (time.0 / 1000, time.log_date());
+                }
+                combined::write_line(&mut self.bytes, request, &self.date, mask);
+            }
+        }
+        if self.bytes.len() >= self.due_bytes {
+            self.hand_over(false);
+        }
+    }
+
+    /// Hands over what has waited for long. Must be called at each tick of the worker.
+    pub(super) fn tick(&mut self) {
+        self.ticks += 1;
+        if self.ticks >= HAND_OVER_TICKS {
+            self.hand_over(false);
+        }
+    }
+
+    fn hand_over(&mut self, is_last: bool) {
+        self.ticks = 0;
+        let Some(log) = self.log.as_ref().filter(|_| !self.bytes.is_empty()) else { return };
+        let left = if log.take(self.worker, &mut self.bytes, is_last) { 0 } else { self.bytes.len() };
+        self.due_bytes = left + HAND_OVER_BYTES;
+    }
+}
+
+impl Drop for WorkerLines {
+    fn drop(&mut self) {
+        self.hand_over(true);
+    }
+}
+
+impl fmt::Debug for WorkerLines {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("WorkerLines").field(&self.log).finish()
     }
 }
 
@@ -195,12 +260,11 @@ struct AccessLogThread {
 
 impl AccessLogThread {
     fn run(mut self) {
-        let mut chunk = Vec::new();
         loop {
             // Read before the lines, so that those that came before are still written.
             let closes = self.shared.closes.load(Ordering::Acquire);
             let reopens = self.shared.reopens.swap(false, Ordering::AcqRel);
-            self.flush(&mut chunk);
+            self.flush();
             if reopens {
                 self.sink.reopen();
             }
@@ -209,22 +273,24 @@ impl AccessLogThread {
                 return self.shared.lost.warn();
             }
             self.shared.lost.warn_if_due(clock::now());
-            thread::park_timeout(FLUSH_EVERY);
+            thread::park_timeout(LOOK_EVERY);
         }
     }
 
-    /// Writes the lines that wait.
-    fn flush(&mut self, chunk: &mut Vec<u8>) {
-        for WorkerBuffer(buffer) in &self.shared.buffers {
-            std::mem::swap(chunk, &mut lock(buffer).bytes);
-            if !chunk.is_empty() {
-                let lost = self.sink.put(chunk) as u64;
-                if lost > 0 {
-                    self.shared.lost.add(lost, clock::now());
-                }
+    /// Writes the lines that were handed over.
+    fn flush(&mut self) {
+        for HandOver(place) in &self.shared.places {
+            let mut lines = std::mem::take(&mut lock(place).lines);
+            if lines.is_empty() {
+                continue;
             }
-            chunk.clear();
-            chunk.shrink_to(KEPT_BYTES);
+            let lost = self.sink.put(&lines) as u64;
+            if lost > 0 {
+                self.shared.lost.add(lost, clock::now());
+            }
+            lines.clear();
+            lines.shrink_to(KEPT_BYTES);
+            lock(place).spare = lines;
         }
     }
 }
@@ -232,9 +298,8 @@ impl AccessLogThread {
 #[cfg(test)]
 mod tests {
     use super::THREADS_MAX;
-    use crate::json::requests::RequestView;
-    use crate::request_log::json_line::tests::bare;
-    use crate::request_log::{AccessLogSettings, AccessSink, LogLine, RequestLog};
+    use crate::request_log::samples::bare;
+    use crate::request_log::{AccessLogSettings, AccessSink, FinishedRequest, LogLine, RequestLog};
 
     fn settings(path: &str) -> AccessLogSettings {
         AccessLogSettings { line: LogLine::Json, sink: AccessSink::File(path.into()) }
@@ -248,14 +313,15 @@ mod tests {
         // Nobody reads what is in the pipe.
         let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let requests = RequestLog::default();
-        let access = requests.open_access_log(settings(&path), 1).unwrap();
+        let worker = requests.worker(0);
+        requests.set_access_log(Some(requests.open_access_log(settings(&path), 1).unwrap().into()));
         let long = "x".repeat(100_000);
-        let request = RequestView { path: long.as_str().into(), ..bare("") };
-        (0..100).for_each(|_| access.write(0, &request));
+        let request = FinishedRequest { path: &long, ..bare("") };
+        (0..100).for_each(|_| worker.tell(&request, false));
         let lost = requests.lost_lines();
         assert!(lost > 0);
-        drop(access);
-        let _other = requests.open_access_log(settings("/dev/null"), 1).unwrap();
+        requests.set_access_log(Some(requests.open_access_log(settings("/dev/null"), 1).unwrap().into()));
+        worker.tick();
         assert!(requests.lost_lines() >= lost);
     }
 

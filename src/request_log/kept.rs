@@ -55,13 +55,20 @@ impl KeptRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request_log::json_line::tests::bare;
+    use crate::request_log::query_mask::QueryMask;
+    use crate::request_log::samples::bare;
 
     #[test]
     fn what_clients_can_make_at_will_pushes_out_no_failure_of_a_route() {
         let mut kept = KeptRequests::default();
         let mut push = |id: &str, status, reason| {
-            let request = RequestView { id: id.to_owned().into(), status, reason: Some(reason), ..bare("") }.kept();
+            let request = RequestView {
+                id: id.to_owned().into(),
+                status,
+                reason: Some(reason),
+                ..bare("").view(&QueryMask::default())
+            }
+            .kept();
             kept.push(KeptRequest { request: Arc::new(request), began: crate::clock::instant() });
         };
         // A failed gRPC call has status 200, and a response with any status can break off.

@@ -5,24 +5,27 @@
 
 mod access_log;
 mod combined;
+mod finished;
 mod json_line;
 mod kept;
+mod line_cursor;
 mod locks;
 mod lost_lines;
 mod query_mask;
 mod sink;
 mod taps;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption, Cache};
-
+use access_log::WorkerLines;
 pub use access_log::{AccessLog, AccessLogSettings, LogLine};
+use arc_swap::{ArcSwap, ArcSwapOption};
+pub use finished::{FinishedRequest, millis};
+pub use json_line::route_part;
 use kept::{KEPT_MAX, KeptRequest, KeptRequests};
 use locks::lock;
 use lost_lines::LostLines;
@@ -42,7 +45,9 @@ pub struct RequestLog(Arc<RequestLogState>);
 struct RequestLogState {
     // True if there is an access log.
     is_logged: AtomicBool,
-    access: Arc<ArcSwapOption<AccessLog>>,
+    access: ArcSwapOption<AccessLog>,
+    // The number of times that the access log was replaced.
+    replaced: AtomicU64,
     lost: Arc<LostLines>,
     mask: ArcSwap<QueryMask>,
     taps: Arc<Taps>,
@@ -60,20 +65,17 @@ struct WorkerShare {
 pub struct WorkerRequests {
     log: RequestLog,
     share: Arc<WorkerShare>,
-    index: usize,
-    // A view of `RequestLogState::access`: a request only compares the two.
-    access: RefCell<AccessView>,
+    lines: RefCell<WorkerLines>,
+    // `RequestLogState::replaced` as the lines know it: a request only compares the two.
+    known: Cell<u64>,
 }
-
-type AccessView = Cache<Arc<ArcSwapOption<AccessLog>>, Option<Arc<AccessLog>>>;
 
 impl RequestLog {
     /// Returns the handle of a new worker.
     pub fn worker(&self, index: usize) -> WorkerRequests {
         let share = Arc::new(WorkerShare::default());
         lock(&self.0.workers).push(Arc::clone(&share));
-        let access = RefCell::new(Cache::new(Arc::clone(&self.0.access)));
-        WorkerRequests { log: self.clone(), share, index, access }
+        WorkerRequests { log: self.clone(), share, lines: RefCell::new(WorkerLines::new(index)), known: Cell::new(0) }
     }
 
     /// Opens an access log for this number of workers. It is not in force yet.
@@ -94,6 +96,8 @@ impl RequestLog {
     pub fn set_access_log(&self, access: Option<Arc<AccessLog>>) {
         self.0.is_logged.store(access.is_some(), Ordering::Relaxed);
         self.0.access.store(access);
+        // The release is seen with what was stored before it.
+        self.0.replaced.fetch_add(1, Ordering::Release);
     }
 
     /// Returns the access log, if there is one.
@@ -145,39 +149,53 @@ impl WorkerRequests {
         self.log.0.is_logged.load(Ordering::Relaxed) || !self.log.0.taps.is_empty()
     }
 
-    /// Lets go of an access log that was replaced, even if no request ends.
-    pub fn refresh(&self) {
-        self.access.borrow_mut().load();
+    /// Hands over lines that have waited for long, and lets go of an access log that was replaced, even if no request ends. Must be called at each
+    /// tick of the worker.
+    pub fn tick(&self) {
+        let mut lines = self.lines.borrow_mut();
+        self.follow(&mut lines);
+        lines.tick();
     }
 
-    /// Returns a query without the values of its secret parameters.
-    pub fn masked<'q>(&self, query: &'q str) -> std::borrow::Cow<'q, str> {
-        self.log.0.mask.load().apply(query)
-    }
-
-    /// Returns a URL without the values of the secret parameters of its query.
-    pub fn masked_url<'u>(&self, url: std::borrow::Cow<'u, str>) -> std::borrow::Cow<'u, str> {
-        // Most have no query.
-        if url.contains('?') { self.log.0.mask.load().apply_to_url(url) } else { url }
-    }
-
-    /// Tells of a request that began at `began`, and has ended. One that `has_failed` is kept.
-    pub fn tell(&self, request: &RequestView<'_>, began: Instant, has_failed: bool) {
-        if let Some(access) = self.access.borrow_mut().load() {
-            access.write(self.index, request);
+    /// Goes over to another access log, if it was replaced.
+    fn follow(&self, lines: &mut WorkerLines) {
+        let replaced = self.log.0.replaced.load(Ordering::Acquire);
+        if self.known.replace(replaced) != replaced {
+            lines.write_to(self.log.access_log());
         }
-        let is_tapped = !self.log.0.taps.is_empty();
-        if !has_failed && !is_tapped {
-            return;
+    }
+
+    /// Returns a finished request in words.
+    pub fn view<'a>(&self, request: &FinishedRequest<'a>) -> RequestView<'a> {
+        request.view(&self.log.0.mask.load())
+    }
+
+    /// Tells of a request that has ended. One that `has_failed` is kept.
+    pub fn tell(&self, request: &FinishedRequest<'_>, has_failed: bool) {
+        {
+            let mut lines = self.lines.borrow_mut();
+            self.follow(&mut lines);
+            lines.add(request, &self.log.0.mask);
         }
-        let takers = self.log.0.taps.takers(request);
+        if has_failed || !self.log.0.taps.is_empty() {
+            self.show(request, has_failed);
+        }
+    }
+
+    /// Shows it to the taps that take it, and keeps it if it `has_failed`.
+    fn show(&self, request: &FinishedRequest<'_>, has_failed: bool) {
+        let view = self.view(request);
+        let takers = self.log.0.taps.takers(&view);
         if !has_failed && takers.is_empty() {
             return;
         }
-        let request = Arc::new(request.kept());
-        takers.iter().for_each(|tap| tap.push(&request));
+        let view = Arc::new(view.kept());
+        takers.iter().for_each(|tap| tap.push(&view));
         if has_failed {
-            lock(&self.share.kept).push(KeptRequest { request, began });
+            lock(&self.share.kept).push(KeptRequest { request: view, began: request.began });
         }
     }
 }
+
+#[cfg(test)]
+mod samples;

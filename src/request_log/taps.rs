@@ -222,7 +222,8 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request_log::json_line::tests::bare;
+    use crate::request_log::query_mask::QueryMask;
+    use crate::request_log::samples::bare;
 
     #[test]
     fn the_rate_of_a_tap_is_of_requests_as_they_end() {
@@ -232,8 +233,11 @@ mod tests {
         // All end in the same second; every other one has begun long before.
         let taken = (0..20_u64).filter(|number| {
             let began = 5000 - number % 2 * 4000;
-            let request =
-                RequestView { time: Time(began), duration_ms: if began == 5000 { 1.0 } else { 4001.0 }, ..bare("") };
+            let request = RequestView {
+                time: Time(began),
+                duration_ms: if began == 5000 { 1.0 } else { 4001.0 },
+                ..bare("").view(&QueryMask::default())
+            };
             !taps.takers(&request).is_empty()
         });
         assert_eq!(taken.count(), 1);

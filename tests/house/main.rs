@@ -50,7 +50,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     (
         "request_log",
         &["domain", "json", "line_sink", "clock", "lifecycle"],
-        &["tokio", "serde_json", "itoa", "arc_swap", "tracing"],
+        &["tokio", "serde_json", "arc_swap", "tracing"],
     ),
     ("json", &["domain"], &["serde", "serde_json", "utoipa"]),
     ("traffic", &["domain", "duration_buckets"], &["imbl", "http", "ipnet", "hdrhistogram", "arc_swap"]),

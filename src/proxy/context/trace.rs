@@ -17,21 +17,24 @@ use http::{Method, StatusCode, Uri, Version};
 
 use crate::clock;
 use crate::domain::{Route, RouteId};
-use crate::json::requests::RequestView;
 use crate::otlp::SpanIds;
 use crate::proxy::context::client::ClientContext;
 use crate::proxy::context::trace_context;
-use crate::proxy::context::trace_details::{
-    TraceDetails, TracedExtras, TracedProblem, millis, of_backend, text_of, without_user,
-};
+use crate::proxy::context::trace_details::{TraceDetails, TracedExtras, TracedProblem, of_backend, without_user};
 use crate::proxy::context::worker::WorkerContext;
 use crate::proxy::refusal::{AttemptCause, Refusal};
-use crate::traffic::{AskedRoute, Endpoint, InFlight, RequestId, RouteOwner, client_address, trace_parent};
+use crate::request_log::{FinishedRequest, route_part};
+use crate::traffic::{
+    AskedRoute, Endpoint, InFlight, RequestId, RouteOwner, TRACEPARENT, client_address, trace_parent,
+};
 
 /// The status of a request whose client went away before the head of a response. It is never sent; nginx uses the same number.
 pub(crate) const CLIENT_GONE_STATUS: u16 = 499;
 /// The status of a request whose connection was closed without an answer. It is never sent; nginx uses the same number.
 const CLOSED_STATUS: u16 = 444;
+
+/// The name of the field of the parent. A static one, because a constant is made and dropped for each comparison.
+static PARENT: HeaderName = TRACEPARENT;
 
 /// The trace of one request.
 pub(crate) struct RequestTrace {
@@ -72,11 +75,49 @@ struct TraceProgress {
     details: Option<Box<TraceDetails>>,
 }
 
+/// The fields of a request that are told of it.
+#[derive(Default)]
+struct ToldFields<'a> {
+    user_agent: Option<&'a HeaderValue>,
+    referer: Option<&'a HeaderValue>,
+    has_parent: bool,
+}
+
+impl<'a> ToldFields<'a> {
+    /// Finds them in one pass: most requests have few fields, and each look by name costs as much as to pass some.
+    fn find(fields: &'a HeaderMap) -> Self {
+        let mut told = Self::default();
+        for (name, value) in fields {
+            // Of several lines the first one is told.
+            if *name == USER_AGENT {
+                told.user_agent.get_or_insert(value);
+            } else if *name == REFERER {
+                told.referer.get_or_insert(value);
+            } else if *name == PARENT {
+                told.has_parent = true;
+            }
+        }
+        told
+    }
+}
+
+/// Returns the names of the service and the instance.
+fn names(owner: &RouteOwner) -> (&str, &str) {
+    (owner.service.as_str(), owner.instance.as_str())
+}
+
 impl TraceProgress {
     /// Returns the route of the last attempt and the instance that it is of, as far as they are known.
     fn asked(&self) -> Option<(&Route, Option<&RouteOwner>)> {
         let of_endpoint = self.endpoint.as_ref().map(|endpoint| (&*endpoint.route, endpoint.owner()));
         of_endpoint.or_else(|| self.asked.as_ref().and_then(AskedRoute::get))
+    }
+
+    /// Returns the part of a line of the access log that tells of the route, if its worker keeps it.
+    fn route_part(&self) -> Option<&[u8]> {
+        // A refusal may be of another endpoint than the last attempt.
+        let asked = self.asked.as_ref().filter(|_| self.endpoint.is_none())?;
+        asked.words(|route, owner| route_part(owner.map(names), route.id))
     }
 
     fn details_mut(&mut self) -> &mut TraceDetails {
@@ -98,11 +139,11 @@ impl RequestTrace {
             Version::HTTP_10 => "HTTP/1.0",
             _ => "HTTP/1.1",
         };
-        let field = |name: HeaderName| fields.get(name).cloned();
         let made = || u128::from(worker.random.next()) << 64 | u128::from(worker.random.next());
         let id = RequestId::of(fields, &client.peer, made);
         let (spans, is_watched) = (&worker.settings.spans, worker.requests.is_watched());
-        let parent = if spans.is_some() || is_watched { trace_parent(fields) } else { None };
+        let told = if spans.is_some() || is_watched { ToldFields::find(fields) } else { ToldFields::default() };
+        let parent = if told.has_parent { trace_parent(fields) } else { None };
         let is_trusted = client.peer.trusted;
         let span = spans
             .as_ref()
@@ -111,8 +152,8 @@ impl RequestTrace {
         let extras = (span.is_some() || is_watched).then(|| TracedExtras {
             span,
             trace_id: parent.map(|parent| parent.trace),
-            user_agent: field(USER_AGENT),
-            referer: field(REFERER),
+            user_agent: told.user_agent.cloned(),
+            referer: told.referer.cloned(),
         });
         let details = span.map(|_| Box::new(TraceDetails::of_sampled(fields, &client.peer, parent)));
         Rc::new(Self {
@@ -123,7 +164,7 @@ impl RequestTrace {
             address: client_address(fields, &client.peer, &worker.reloadable.get().trusted_proxies),
             method: method.clone(),
             target: target.clone(),
-            host: field(HOST),
+            host: fields.get(HOST).cloned(),
             protocol,
             lowers_parent,
             extras,
@@ -298,53 +339,52 @@ impl RequestTrace {
             progress.revision = self.worker.table.load().revision();
         }
         let (progress, mut room) = (self.progress.borrow(), [0; 32]);
-        let view = self.view(self.id.text(&mut room), &progress);
-        self.tell_span(&view, &progress);
-        self.worker.requests.tell(&view, self.began, has_failed);
+        let finished = self.finished(self.id.text(&mut room), &progress);
+        if self.span().is_some() {
+            self.tell_span(&self.worker.requests.view(&finished), &progress);
+        }
+        self.worker.requests.tell(&finished, has_failed);
     }
 
-    fn view<'a>(&'a self, id: &'a str, progress: &'a TraceProgress) -> RequestView<'a> {
+    fn finished<'a>(&'a self, id: &'a [u8], progress: &'a TraceProgress) -> FinishedRequest<'a> {
         let asked = progress.asked();
         let owner = asked.and_then(|(_, owner)| owner);
         let extras = self.extras.as_ref();
-        let field = |field: Option<&'a HeaderValue>| field.map(text_of);
         let details = progress.details.as_deref();
         let problem = details.and_then(|details| details.problem.as_ref());
         let unsent = if details.is_some_and(|details| details.is_closed) { CLOSED_STATUS } else { CLIENT_GONE_STATUS };
-        RequestView {
-            time: clock::at(self.began),
-            id: id.into(),
-            trace_id: extras.and_then(|extras| extras.trace_id).map(|trace| format!("{trace:032x}")),
+        FinishedRequest {
+            began: self.began,
+            id,
+            trace_id: extras.and_then(|extras| extras.trace_id),
             client: self.address,
-            method: self.method.as_str().into(),
-            scheme: if self.client.peer.secure { "https" } else { "http" },
+            method: self.method.as_str(),
+            is_secure: self.client.peer.secure,
             host: self.host(),
-            path: self.target.path().into(),
-            query: self.target.query().map(|query| self.worker.requests.masked(query)),
+            path: self.target.path(),
+            query: self.target.query(),
             protocol: self.protocol,
             status: progress.status.map_or(unsent, |status| status.as_u16()),
             bytes_received: progress.received,
             bytes_sent: progress.sent,
-            duration_ms: millis(clock::instant().saturating_duration_since(self.began)),
-            upstream_ms: progress.upstream.map(millis),
-            service_name: owner.map(|owner| owner.service.as_str().into()),
-            instance_name: owner.map(|owner| owner.instance.as_str().into()),
+            duration: clock::instant().saturating_duration_since(self.began),
+            upstream: progress.upstream,
+            owner: owner.map(names),
             route_id: progress.route,
+            route_part: progress.route_part(),
             attempts: progress.attempts,
             tried: details.map(|details| details.tried(self.began, asked, progress.upstream)).unwrap_or_default(),
-            reason: problem.map(|problem| problem.reason),
-            detail: problem.map(|problem| Cow::Borrowed(&*problem.detail)),
-            user_agent: field(extras.and_then(|extras| extras.user_agent.as_ref())),
-            referer: field(extras.and_then(|extras| extras.referer.as_ref()))
-                .map(|referer| self.worker.requests.masked_url(referer)),
+            reason: problem.map(|problem| (problem.reason, &*problem.detail)),
+            user_agent: extras.and_then(|extras| extras.user_agent.as_ref()).map(HeaderValue::as_bytes),
+            referer: extras.and_then(|extras| extras.referer.as_ref()).map(HeaderValue::as_bytes),
             revision: progress.revision,
         }
     }
 
     /// Returns the host that the request was for: of its target, or else of its `Host` field (RFC 9112 §3.2.2).
-    fn host(&self) -> Cow<'_, str> {
-        let of_field = || self.host.as_ref().map_or("".into(), text_of);
-        self.target.authority().map_or_else(of_field, |authority| without_user(authority.as_str()).into())
+    fn host(&self) -> &[u8] {
+        let of_field = || self.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        self.target.authority().map_or_else(of_field, |authority| without_user(authority.as_str()).as_bytes())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::{RequestPath, Route};
 use crate::json::requests::{AttemptView, RequestView};
 use crate::otlp::{ClientSpan, SpanIds};
 use crate::proxy::refusal::AttemptCause;
+use crate::request_log::millis;
 use crate::traffic::{Endpoint, Peer, RouteOwner, TraceParent, forwarded_host, is_secure, trace_state};
 
 /// The most attempts that are told.
@@ -197,14 +198,6 @@ pub(super) fn of_backend(attempt: &TriedEndpoint) -> String {
     let TriedEndpoint { endpoint, cause, .. } = attempt;
     let owner = endpoint.owner().map(|owner| format!(" ({}/{})", owner.service, owner.instance)).unwrap_or_default();
     format!("{}{owner}: {}", endpoint.backend(), cause.words)
-}
-
-/// Returns milliseconds with three decimals.
-#[expect(clippy::cast_precision_loss, reason = "a duration for people's eyes")]
-pub(super) fn millis(span: Duration) -> f64 {
-    // 128 bits, as `as_micros` has them, take several calls.
-    let micros = span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros().into());
-    micros as f64 / 1000.0
 }
 
 /// Returns an authority without the name and the password of a user, which are for nobody else.

@@ -152,7 +152,7 @@ async fn sweep(worker: Rc<WorkerContext>, heartbeat: Heartbeat) {
         heartbeat.beat(clock::now().0);
         worker.connections.wake_due(now);
         worker.reloadable.refresh();
-        worker.requests.refresh();
+        worker.requests.tick();
         worker.upstreams.follow_reload();
         worker.connections.make_room(worker.reloadable.get().connection_limits(), now);
         worker.upstreams.make_way();

@@ -47,6 +47,8 @@ struct WorkerStats {
     counts: Mutex<RequestCounts>,
     /// The route that the requests were sent to, and the instance that it is of. They stay as long as the live state does.
     asked: OnceLock<(Arc<Route>, Option<Arc<RouteOwner>>)>,
+    /// The words that the worker writes of them for each request.
+    words: OnceLock<Box<[u8]>>,
 }
 
 #[derive(Debug, Default)]
@@ -212,6 +214,12 @@ impl AskedRoute {
     /// been changed since.
     pub fn get(&self) -> Option<(&Route, Option<&RouteOwner>)> {
         self.0.asked.get().map(|(route, owner)| (&**route, owner.as_deref()))
+    }
+
+    /// Returns what is written of the route for each request. It is made once.
+    pub fn words(&self, make: impl FnOnce(&Route, Option<&RouteOwner>) -> Box<[u8]>) -> Option<&[u8]> {
+        let (route, owner) = self.get()?;
+        Some(self.0.words.get_or_init(|| make(route, owner)))
     }
 }
 

@@ -63,7 +63,7 @@ impl AddedFields<'_> {
             self.host.iter().for_each(|host| add(X_FORWARDED_HOST, host.as_bytes()));
         }
         add(HOPS, self.hops.0.as_bytes());
-        add(X_REQUEST_ID, self.id.text(&mut [0; 32]).as_bytes());
+        add(X_REQUEST_ID, self.id.text(&mut [0; 32]));
     }
 }
 

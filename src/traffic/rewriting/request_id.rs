@@ -50,14 +50,13 @@ impl RequestId {
         }
     }
 
-    /// Returns the id as text, which is written to `room` unless a peer named it.
-    pub fn text<'a>(&'a self, room: &'a mut [u8; 32]) -> &'a str {
+    /// Returns the id as text, all ASCII, which is written to `room` unless a peer named it.
+    pub fn text<'a>(&'a self, room: &'a mut [u8; 32]) -> &'a [u8] {
         match self {
-            // All characters of a named id are ASCII.
-            Self::Named(value) => value.to_str().unwrap_or_default(),
+            Self::Named(value) => value.as_bytes(),
             Self::Number(number) => {
                 *room = digits(*number);
-                std::str::from_utf8(room).unwrap_or_default()
+                room
             }
         }
     }
@@ -78,25 +77,19 @@ fn is_fit(id: &[u8]) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_plain)
 }
 
-/// The two hexadecimal digits of each byte.
-static DIGITS: [[u8; 2]; 256] = {
-    let digit = b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        // All indexes are below the lengths.
-        pairs[byte] = [digit[byte >> 4], digit[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-
-/// Returns a number as 32 hexadecimal digits.
+/// Returns a number as 32 hexadecimal digits. It makes eight digits at once: each request needs some.
 fn digits(number: u128) -> [u8; 32] {
+    const ONES: u64 = u64::MAX / 255;
     let mut digits = [0; 32];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
-        // There is a pair for each byte.
-        *pair = DIGITS[usize::from(byte)];
+    for (eight, part) in digits.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes().as_chunks().0) {
+        // One byte for each digit: first its value, then its character.
+        let mut word = u64::from(u32::from_be_bytes(*part));
+        word = (word | word << 16) & 0x0000_FFFF_0000_FFFF;
+        word = (word | word << 8) & 0x00FF_00FF_00FF_00FF;
+        word = (word | word << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+        let is_letter = ((word + ONES * 6) >> 4) & ONES;
+        word += ONES * u64::from(b'0') + is_letter * u64::from(b'a' - b'9' - 1);
+        *eight = word.to_be_bytes();
     }
     digits
 }
@@ -113,7 +106,7 @@ mod tests {
         let peer = Peer { trusted, ..Peer::new("10.0.0.1".parse().unwrap(), &[]) };
         let id = RequestId::of(&headers, &peer, || 0xabc);
         assert_eq!(id.value(), id.to_string());
-        assert_eq!(id.text(&mut [0; 32]), id.to_string());
+        assert_eq!(id.text(&mut [0; 32]), id.to_string().as_bytes());
         id.to_string()
     }
 
@@ -128,6 +121,14 @@ mod tests {
         assert_eq!(id(true, &[("traceparent", PARENT)]), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(id(true, &[("traceparent", PARENT), ("x-request-id", "a-1")]), "a-1");
         assert_eq!(id(false, &[("traceparent", PARENT)]), MADE);
+    }
+
+    #[test]
+    fn a_number_is_written_in_hexadecimal_digits() {
+        for number in [0, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, u128::MAX, 0xf0f0 << 112, 0x9a << 60] {
+            let id = RequestId::Number(number);
+            assert_eq!(id.text(&mut [0; 32]), format!("{number:032x}").as_bytes());
+        }
     }
 
     #[test]
