@@ -43,3 +43,18 @@ fn escape(out: &mut Vec<u8>, text: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request_log::samples::bare;
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_as_they_came() {
+        let mut line = Vec::new();
+        let request = FinishedRequest { user_agent: Some(b"caf\xe9 \"\n"), ..bare("/") };
+        write_line(&mut line, &request, "now", &ArcSwap::default());
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.ends_with("\"-\" \"caf\\xE9 \\x22\\x0A\"\n"), "{line}");
+    }
+}

@@ -23,7 +23,7 @@ pub(super) struct JsonLines {
     // The second of the last line, and its beginning up to the dot before the milliseconds: most lines have the same.
     second: u64,
     start: String,
-    // The place at which a line is put together. It stays in the cache of the processor, unlike the buffer in which lines wait.
+    // The place at which a line is put together, with room for its longest form.
     room: Vec<u8>,
 }
 

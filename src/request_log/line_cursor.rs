@@ -187,9 +187,9 @@ fn short(number: u64) -> Option<(u64, usize)> {
     let length = 1 + POWERS.iter().map(|power| usize::from(number >= *power)).sum::<usize>();
     // Two numbers of four digits, then four of two, then eight of one: all parts of a word at once.
     let word = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
-    let hundreds = (word * 10_486 >> 20) & 0x0000_007F_0000_007F;
+    let hundreds = ((word * 10_486) >> 20) & 0x0000_007F_0000_007F;
     let word = hundreds | (word - hundreds * 100) << 16;
-    let tens = (word * 103 >> 10) & 0x000F_000F_000F_000F;
+    let tens = ((word * 103) >> 10) & 0x000F_000F_000F_000F;
     let digits = tens | (word - tens * 10) << 8;
     Some((digits + ONES * u64::from(b'0'), length))
 }
